@@ -1,0 +1,60 @@
+"""The command line.
+
+Exit codes: 0 all well; 1 done, but something was quarantined or failed; 2 wrong usage or configuration.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+
+import typer
+
+from scp_anon.cli import batch, node, spool, transfer
+from scp_anon.errors import ConfigError
+from scp_anon.version import VERSION
+
+app = typer.Typer(
+    name="scp-anon",
+    help="A DICOM network node that de-identifies on receipt.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(node.serve)
+app.command()(node.check)
+app.command()(batch.deid)
+app.command()(transfer.send)
+app.command()(transfer.echo)
+app.command()(batch.keygen)
+app.add_typer(spool.queue)
+app.add_typer(spool.quarantine)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"scp-anon {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line, and exit."""
+    # Libraries put values of the original into their warnings and messages: none of them gets out of this process.
+    warnings.simplefilter("ignore")
+    logging.getLogger().addHandler(logging.NullHandler())
+    for library in ("pydicom", "pynetdicom"):
+        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
+    try:
+        app()
+    except ConfigError as error:
+        sys.stderr.write(f"scp-anon: {error}\n")
+        sys.exit(2)

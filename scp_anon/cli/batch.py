@@ -1,0 +1,85 @@
+"""The commands that need no node: deid, keygen."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from scp_anon import batch
+from scp_anon.deid import Deidentifier, generate_key, load_key
+from scp_anon.destinations.layout import DEFAULT, Layout
+from scp_anon.errors import ConfigError
+
+_DEFAULT_KEY = Path("var/key")
+
+
+def keygen(file: Annotated[Path, typer.Argument(help="The key file to make; it must not exist.")]) -> None:
+    """Make a new random key. Keep it: with another key, the same patient gets another pseudonym."""
+    generate_key(file)
+    typer.echo(f"{file}: made; keep a copy in a safe place")
+
+
+def deid(
+    paths: Annotated[list[Path], typer.Argument(metavar="IN...", help="DICOM files, and folders of them.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to; made if missing.")],
+    profile: Annotated[str, typer.Option(help="The profile.")] = "basic",
+    key: Annotated[Path | None, typer.Option(help="The key; without it var/key, made if missing.")] = None,
+    project: Annotated[str, typer.Option(help="The project: names of two projects never match.")] = "demo",
+    layout: Annotated[
+        str, typer.Option(help="Where in the folder: a template of keywords of new values, or mirror.")
+    ] = DEFAULT,
+    report: Annotated[Path | None, typer.Option(help="Write a report, which names the sources, as JSON Lines.")] = None,
+    processes: Annotated[int, typer.Option(help="Processes; by default one a core.", min=1)] = os.cpu_count() or 1,
+) -> None:
+    """De-identify files and folders, by the same engine as the node."""
+    if layout != batch.MIRROR:
+        Layout(layout)
+    job = batch.Job(_key(key), project, profile, layout, output)
+    Deidentifier(job.key, project, profile)
+    summary = batch.Summary()
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(_open_report(report)) if report else None
+        progress = stack.enter_context(_progress())
+        task = progress.add_task("de-identifying", total=None)
+        for outcome in batch.run(job, batch.inputs(paths, output), processes):
+            summary.add(outcome)
+            progress.advance(task)
+            if file:
+                batch.write_report(file, outcome)
+    _print(summary)
+    if not summary.is_clean:
+        raise typer.Exit(1)
+
+
+def _key(path: Path | None) -> bytes:
+    if path is None and not _DEFAULT_KEY.exists():
+        generate_key(_DEFAULT_KEY)
+        typer.echo(f"{_DEFAULT_KEY}: a new key was made; keep it", err=True)
+    return load_key(path or _DEFAULT_KEY)
+
+
+def _open_report(path: Path) -> contextlib.AbstractContextManager[object]:
+    try:
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: the report cannot be written: {error.strerror}") from None
+
+
+def _progress() -> Progress:
+    """A progress bar on a terminal, nothing elsewhere; it shows counts, never names."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+def _print(summary: batch.Summary) -> None:
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(summary.by_status.items()))
+    typer.echo(counts or "nothing to do")
+    for reason, count in summary.by_reason.most_common():
+        typer.echo(f"  {count} {reason}")

@@ -1,0 +1,50 @@
+"""The commands of the node itself: serve, check."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from scp_anon import config, log
+from scp_anon.node import Node
+from scp_anon.node import check as check_config
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", "-c", help="The configuration file; without it, the embedded default.")
+]
+_STOPPED_AT_ONCE = 1
+
+
+def serve(file: ConfigFile = None) -> None:
+    """Run the node until SIGTERM or SIGINT: it then finishes what is in hand. A second signal ends it at once."""
+    settings = config.load(file)
+    log.start(settings.log.level)
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(_STOPPED_AT_ONCE)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    node = Node(settings)
+    node.start()
+    stop.wait()
+    node.drain()
+
+
+def check(file: ConfigFile = None) -> None:
+    """Check a configuration, and what it points at, without starting anything."""
+    settings = config.load(file)
+    check_config(settings)
+    routes = ", ".join(route.called_ae_title for route in settings.routes)
+    typer.echo(
+        f"{file or 'embedded default'}: good; routes: {routes}; destinations: {', '.join(settings.destinations)}"
+    )

@@ -1,0 +1,102 @@
+"""The commands that are a requestor: send, echo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scp_anon.dicom.part10 import FileMeta
+from scp_anon.errors import AssociationError, Undecodable
+from scp_anon.network.association import Context
+from scp_anon.network.negotiation import MAXIMUM_CONTEXTS
+from scp_anon.network.scu import VERIFICATION_CONTEXT, Peer, Requestor, read_meta
+
+Host = Annotated[str, typer.Argument(help="Host name or IP address of the peer.")]
+Port = Annotated[int, typer.Argument(help="TCP port of the peer.", min=1, max=65535)]
+Calling = Annotated[str, typer.Option(help="Our AE title.")]
+Called = Annotated[str, typer.Option(help="The AE title of the peer.")]
+_BATCH = 1000
+
+
+def echo(host: Host, port: Port, calling: Calling = "SCP_ANON_SCU", called: Called = "SCP_ANON") -> None:
+    """Ask a peer whether it is there, by C-ECHO."""
+    try:
+        with Requestor(Peer(host, port, called, calling, timeout=10), [VERIFICATION_CONTEXT]) as requestor:
+            if not requestor.accepts(VERIFICATION_CONTEXT):
+                raise AssociationError("verification is not accepted")
+            status = requestor.echo()
+    except AssociationError as error:
+        typer.echo(f"{host}:{port}: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{host}:{port}: status {status:04X}H")
+    if status:
+        raise typer.Exit(1)
+
+
+def send(
+    host: Host,
+    port: Port,
+    paths: Annotated[list[Path], typer.Argument(help="DICOM files, and folders of them.", exists=True)],
+    calling: Calling = "SCP_ANON_SCU",
+    called: Called = "SCP_ANON",
+) -> None:
+    """Send DICOM files to a peer, by C-STORE."""
+    peer = Peer(host, port, called, calling)
+    sent = failed = 0
+    files = _files(paths)
+    while batch := list(islice(files, _BATCH)):
+        try:
+            done = _send(peer, batch)
+        except AssociationError as error:
+            typer.echo(f"{host}:{port}: {error}", err=True)
+            failed += len(batch)
+            break
+        sent += done
+        failed += len(batch) - done
+    typer.echo(f"{sent} sent, {failed} failed")
+    if failed or not sent:
+        raise typer.Exit(1)
+
+
+def _send(peer: Peer, batch: list[Path]) -> int:
+    """Send files over one association; returns how many the peer has stored. Raises AssociationError."""
+    readable = [(path, *meta) for path in batch if (meta := _meta(path)) is not None]
+    contexts = {Context(meta.sop_class_uid, meta.transfer_syntax_uid): None for _, meta, _ in readable}
+    if not contexts:
+        return 0
+    stored = 0
+    with Requestor(peer, islice(contexts, MAXIMUM_CONTEXTS)) as requestor:
+        for path, meta, start in readable:
+            if not requestor.accepts(Context(meta.sop_class_uid, meta.transfer_syntax_uid)):
+                typer.echo(f"{path}: no accepted presentation context", err=True)
+                continue
+            status = requestor.store(path, meta, start)
+            if status in (0, 0xB000, 0xB006, 0xB007):
+                stored += 1
+            else:
+                typer.echo(f"{path}: status {status:04X}H", err=True)
+    return stored
+
+
+def _meta(path: Path) -> tuple[FileMeta, int] | None:
+    try:
+        meta, start = read_meta(path)
+    except (Undecodable, OSError) as error:
+        typer.echo(f"{path}: {error}", err=True)
+        return None
+    if not meta.sop_class_uid or not meta.sop_instance_uid:
+        typer.echo(f"{path}: has no File Meta Information to send it by", err=True)
+        return None
+    return meta, start
+
+
+def _files(paths: list[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from (file for file in sorted(path.rglob("*")) if file.is_file())
+        else:
+            yield path

@@ -1,0 +1,95 @@
+"""The dummies of action code D: a non-empty value, valid for its VR, that says nothing of anybody (PS3.15 E.1.1).
+
+A value is the encoded bytes, not yet padded, or for a sequence the data sets of its items.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from scp_anon.dicom.elements import DataSet, Value
+
+TEXT: Final = b"DEIDENTIFIED"
+
+BY_VR: Final[dict[str, bytes]] = {
+    "AE": TEXT,
+    "AS": b"000D",
+    "CS": TEXT,
+    "DA": b"19000101",
+    "DT": b"19000101000000",
+    "LO": TEXT,
+    "LT": TEXT,
+    "OB": b"\0\0",
+    "PN": TEXT,
+    "SH": TEXT,
+    "ST": TEXT,
+    "TM": b"000000",
+    "UC": TEXT,
+    "UN": b"\0\0",
+    "UR": b"urn:deidentified",
+    "UT": TEXT,
+}
+
+
+def code(value: bytes, scheme: bytes, meaning: bytes) -> DataSet:
+    """A code sequence's item: Code Value, Coding Scheme Designator, Code Meaning (PS3.3 8.8)."""
+    return ((0x00080100, "SH", value), (0x00080102, "SH", scheme), (0x00080104, "LO", meaning))
+
+
+_UNSPECIFIED: Final = code(b"DEIDENTIFIED", b"99SCPANON", b"De-identified")
+
+# What belongs inside is Type 1 in at least one IOD, so that the item is valid where the sequence is.
+BY_TAG: Final[dict[int, Value]] = {
+    # Institution Code Sequence
+    0x00080082: (_UNSPECIFIED,),
+    # Operator Identification Sequence
+    0x00081072: (((0x00080080, "LO", TEXT), (0x00401101, "SQ", (_UNSPECIFIED,))),),
+    # Referenced Performed Procedure Step Sequence: a step of no instance
+    0x00081111: (((0x00081150, "UI", b"1.2.840.10008.3.1.2.3.3"), (0x00081155, "UI", b"2.25.0")),),
+    # Flow Identifier Sequence
+    0x00340001: (((0x00340002, "OB", b"\0\0"),),),
+    # Verifying Observer Sequence
+    0x0040A073: (
+        (
+            (0x0040A027, "LO", TEXT),
+            (0x0040A030, "DT", BY_VR["DT"]),
+            (0x0040A075, "PN", TEXT),
+            (0x0040A088, "SQ", ()),
+        ),
+    ),
+    # Person Identification Code Sequence
+    0x00401101: (_UNSPECIFIED,),
+    # Content Sequence: one comment
+    0x0040A730: (
+        (
+            (0x0040A010, "CS", b"CONTAINS"),
+            (0x0040A040, "CS", b"TEXT"),
+            (0x0040A043, "SQ", (code(b"121106", b"DCM", b"Comment"),)),
+            (0x0040A160, "UT", TEXT),
+        ),
+    ),
+    # Waveform Annotation Sequence: a text that is of no channel in particular
+    0x0040B020: (((0x0040A0B0, "US", b"\1\0\0\0"), (0x00700006, "ST", TEXT)),),
+    # Graphic Annotation Sequence: one point
+    0x00700001: (
+        (
+            (0x00700002, "CS", TEXT),
+            (
+                0x00700009,
+                "SQ",
+                (
+                    (
+                        (0x00700005, "CS", b"PIXEL"),
+                        (0x00700020, "US", b"\2\0"),
+                        (0x00700021, "US", b"\1\0"),
+                        (0x00700022, "FL", b"\0\0\x80\x3f\0\0\x80\x3f"),
+                        (0x00700023, "CS", b"POINT"),
+                        (0x00700024, "CS", b"N"),
+                    ),
+                ),
+            ),
+        ),
+    ),
+    # Reason for the Attribute Modification: one of its defined terms
+    0x04000565: b"CORRECT",
+}

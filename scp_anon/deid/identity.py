@@ -1,0 +1,99 @@
+"""The keyed functions: what replaces an identity, the same for the same key, project and value, for ever.
+
+One master key, from a file. From it HMAC-SHA-256 derives a subkey for each (purpose, project), so that projects, and
+UIDs and pseudonyms within one, are independent of each other. No state, no clock, no randomness: a second part of a
+study that arrives next year at another node lands in the same study. Nobody without the key can go back, nor try
+out candidates, as they can with a plain hash (PS3.15 E.1.1).
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import os
+import secrets
+import stat
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from scp_anon.dicom.uids import well_known_uids
+from scp_anon.errors import ConfigError
+
+KEY_BYTES: Final = 32
+_PSEUDONYM_LENGTH: Final = 16  # characters of base32: 80 bits, and short enough for every system's Patient ID
+_CACHED: Final = 1 << 16  # results: the UIDs of a study, and its patient, come again and again
+
+
+def generate_key(path: Path) -> None:
+    """Write a new random key to `path`, readable by its owner only. Raises ConfigError if the file is there already."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise ConfigError(f"{path}: a file is there already; a key is never overwritten") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot write the key: {error.strerror}") from None
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(KEY_BYTES) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load_key(path: Path) -> bytes:
+    """Read a key: 64 or more hexadecimal digits, or 32 or more bytes of any other kind.
+
+    Raises ConfigError if it is missing, too short, or readable by anyone but its owner.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            raw = file.read(65536)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such key; make one with: scp-anon keygen {path}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the key: {error.strerror}") from None
+    if mode & 0o077:
+        raise ConfigError(f"{path}: the key is open to others (mode {mode:04o}); make it 0600 or 0400")
+    try:
+        key = bytes.fromhex(raw.decode("ascii"))
+    except ValueError:
+        key = raw
+    if len(key) < KEY_BYTES:
+        raise ConfigError(f"{path}: the key has {len(key)} bytes; it needs {KEY_BYTES} or more")
+    return key
+
+
+class Identity:
+    """The keyed functions of one project."""
+
+    def __init__(self, key: bytes, project: str) -> None:
+        """`key`: the master key, at least 32 bytes. `project`: names whose result is independent of all others'."""
+        if len(key) < KEY_BYTES:
+            raise ConfigError(f"the key has {len(key)} bytes; it needs {KEY_BYTES} or more")
+        self.key_id = _subkey(key, "key id", "")[:4].hex()
+        self._patient_key = _subkey(key, "patient", project)
+        self._uid_key = _subkey(key, "uid", project)
+        self._well_known = well_known_uids()
+        self.uid = lru_cache(_CACHED)(self._uid)
+        self.pseudonym = lru_cache(_CACHED)(self._pseudonym)
+
+    def _uid(self, uid: bytes) -> bytes:
+        """The new UID for `uid` (a single value without padding); a well-known UID stays what it is.
+
+        `2.25.` and a UUID of version 8 as a decimal number (PS3.5 B.2, RFC 9562 5.8): at most 44 characters.
+        """
+        if uid in self._well_known:
+            return uid
+        number = int.from_bytes(hmac.digest(self._uid_key, uid, "sha256")[:16], "big")
+        number = number & ~(0xF << 76) & ~(0x3 << 62) | (0x8 << 76) | (0x2 << 62)
+        return b"2.25.%d" % number
+
+    def _pseudonym(self, patient: str) -> bytes:
+        """The pseudonym, of 16 letters and digits, of the patient whom `patient` identifies."""
+        digest = hmac.digest(self._patient_key, patient.encode("utf-8", "surrogateescape"), "sha256")
+        return base64.b32encode(digest)[:_PSEUDONYM_LENGTH]
+
+
+def _subkey(key: bytes, purpose: str, project: str) -> bytes:
+    return hmac.digest(key, b"\0".join((b"scp-anon/1", purpose.encode(), project.encode())), "sha256")

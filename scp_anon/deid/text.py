@@ -1,0 +1,36 @@
+"""Text values and the Specific Character Set that they are encoded in (PS3.5 6.1.2, PS3.3 C.12.1.1.2)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydicom.charset import convert_encodings, decode_bytes, python_encoding
+
+from scp_anon.errors import Reason, Undecodable
+
+DEFAULT_REPERTOIRE: Final = ("",)
+_ESCAPE: Final = b"\x1b"
+# Each value starts again in the first character set, as does each component and component group of a name.
+_DELIMITERS: Final = set(b"\\^=")
+
+
+def character_sets(value: bytes) -> tuple[str, ...]:
+    """The terms of a Specific Character Set value. Raises Undecodable for one that the standard does not define."""
+    terms = tuple(term.strip(" \0") for term in value.decode("latin-1").split("\\"))
+    if not set(terms) <= python_encoding.keys():
+        raise Undecodable(Reason.UNKNOWN_CHARACTER_SET, "(0008,0005)")
+    return terms
+
+
+def decode(value: bytes, terms: tuple[str, ...]) -> str:
+    """A text value as a string without its padding.
+
+    Bytes that the character set does not define are kept as surrogates, so that different values stay different.
+    """
+    value = value.strip(b" \0")
+    if value.isascii() and _ESCAPE not in value:
+        return value.decode("ascii")
+    try:
+        return decode_bytes(value, convert_encodings(list(terms)), _DELIMITERS)
+    except (UnicodeError, LookupError):
+        return value.decode("utf-8", "surrogateescape")

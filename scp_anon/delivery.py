@@ -1,0 +1,122 @@
+"""From outgoing to the destinations: the fourth hop. One sender a destination, so that none waits for another.
+
+What was delivered leaves the queue. A transient failure defers the entry, for 30 s at first, then twice as long each
+time up to an hour, with jitter; the number of attempts and the time are in its file name, and so survive a restart.
+While a destination is in trouble its sender tries one entry at a time, and waits before it tries the next.
+A permanent failure goes to quarantine.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from scp_anon import log
+from scp_anon.destinations import Destination
+from scp_anon.errors import Permanent, Reason, Transient
+from scp_anon.spool import Entry, Spool
+
+_IDLE: Final = 30.0  # seconds without an entry after which a destination may let go of its association
+_UPCOMING: Final = 500
+
+
+@dataclass(frozen=True)
+class BackOff:
+    """How long to wait after a failure, in seconds: `first`, doubled with each attempt, at most `limit`."""
+
+    first: float = 30
+    limit: float = 3600
+
+    def delay(self, attempt: int) -> float:
+        """The wait after the attempt of this number, from 1 on: up to a quarter less, so that retries spread out."""
+        return float(min(self.first * 2 ** min(attempt - 1, 30), self.limit)) * random.uniform(0.75, 1)  # noqa: S311 - no secret
+
+
+class Sender:
+    """Delivers what is queued for one destination, in a thread of its own."""
+
+    def __init__(self, spool: Spool, name: str, destination: Destination, back_off: BackOff) -> None:
+        self._spool = spool
+        self._name = name
+        self._destination = destination
+        self._back_off = back_off
+        self._failures = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"sender-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send nothing more after what is being sent."""
+        self._stopping.set()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for what is being sent, after the spool's queues are closed; returns whether it ended."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                entry = self._spool.depart(self._name, _IDLE)
+                if entry is None:
+                    self._destination.idle()
+                elif self._stopping.is_set():
+                    self._spool.hand_back(self._name, entry)
+                else:
+                    self._try(entry)
+        finally:
+            self._destination.close()
+
+    def _try(self, entry: Entry) -> None:
+        try:
+            self._send(entry)
+        except OSError as error:
+            # The spool's own disk is in trouble: the entry is where it was, and the sender must live on.
+            log.error("disk-trouble", destination=self._name, entry=entry.envelope.id, detail=type(error).__name__)
+            self._spool.hand_back(self._name, entry)
+            self._stopping.wait(self._back_off.first)
+
+    def _send(self, entry: Entry) -> None:
+        try:
+            self._destination.deliver(entry.path, self._upcoming)
+        except Transient as transient:
+            self._defer(entry, str(transient))
+        except Permanent as permanent:
+            self._quarantine(entry, permanent.reason, permanent.detail)
+        except OSError:
+            raise
+        except Exception as error:
+            # A fault of ours. The instance is safe where it is; the message may hold a value, so its type is told.
+            self._quarantine(entry, Reason.UNEXPECTED_ERROR, type(error).__name__)
+        else:
+            self._spool.acknowledge(self._name, entry)
+            if self._failures:
+                log.event("destination-recovered", destination=self._name)
+            self._failures = 0
+
+    def _defer(self, entry: Entry, reason: str) -> None:
+        self._failures += 1
+        log.warning(
+            "deferred",
+            destination=self._name,
+            entry=entry.envelope.id,
+            attempt=entry.envelope.attempt + 1,
+            reason=reason,
+        )
+        self._spool.defer(self._name, entry, self._back_off.delay(entry.envelope.attempt + 1))
+        self._stopping.wait(self._back_off.delay(self._failures))
+
+    def _quarantine(self, entry: Entry, reason: Reason, detail: str) -> None:
+        log.warning("quarantined", destination=self._name, entry=entry.envelope.id, reason=reason, detail=detail)
+        self._spool.quarantine(entry, reason, detail, destination=self._name)
+
+    def _upcoming(self) -> Iterator[Path]:
+        return islice(self._spool.upcoming(self._name), _UPCOMING)

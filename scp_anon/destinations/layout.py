@@ -1,0 +1,64 @@
+"""Where in a folder an instance goes: a template of attributes, whose values are made safe for paths."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import Final
+
+from pydicom.datadict import tag_for_keyword
+
+from scp_anon.dicom.encoding import Buffer, Irregular, read_values
+from scp_anon.dicom.normalise import inflate_head
+from scp_anon.dicom.part10 import read_file_meta
+from scp_anon.dicom.uids import transfer_syntaxes
+from scp_anon.errors import ConfigError, Permanent, Reason, Undecodable
+
+DEFAULT: Final = "{PatientID}/{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm"
+
+_FIELD: Final = re.compile(r"\{(\w+)\}")
+_UNSAFE: Final = re.compile(rb"[^A-Za-z0-9._-]")
+_HEAD: Final = 1 << 20
+_LIMIT: Final = 64
+_NOTHING: Final = "unknown"
+
+
+class Layout:
+    """A compiled template, such as `DEFAULT`: keywords of top-level attributes in braces, of the new values."""
+
+    def __init__(self, template: str) -> None:
+        """Raises ConfigError for a template that names no attribute, leads out of the folder, or is not unique."""
+        keywords = _FIELD.findall(template)
+        tags = {keyword: tag_for_keyword(keyword) for keyword in keywords}
+        unknown = [keyword for keyword, tag in tags.items() if tag is None]
+        if unknown:
+            raise ConfigError(f"layout: {{{unknown[0]}}} is no attribute of the standard")
+        if "SOPInstanceUID" not in tags:
+            raise ConfigError("layout: without {SOPInstanceUID} one instance would overwrite another")
+        rest = _FIELD.sub("x", template)
+        if rest.startswith("/") or ".." in PurePosixPath(rest).parts or "{" in rest or "}" in rest:
+            raise ConfigError("layout: must be a path inside the folder, with keywords in braces")
+        self._template = template
+        self._tags = {keyword: int(tag) for keyword, tag in tags.items() if tag is not None}
+
+    def place(self, file: Buffer) -> PurePosixPath:
+        """The path, relative to the folder, of the DICOM file whose head this is. Raises Permanent if it has none."""
+        try:
+            values = _values(file, frozenset(self._tags.values()))
+        except (Irregular, Undecodable):
+            raise Permanent(Reason.UNREADABLE_RESULT) from None
+        return PurePosixPath(_FIELD.sub(lambda field: _safe(values.get(self._tags[field[1]], b"")), self._template))
+
+
+def _values(file: Buffer, tags: frozenset[int]) -> dict[int, bytes]:
+    meta, start = read_file_meta(file)
+    syntax = transfer_syntaxes()[meta.transfer_syntax_uid]
+    if syntax.deflated:
+        file, start = inflate_head(memoryview(file)[start:], _HEAD), 0
+    return read_values(file, start, len(file), syntax, tags)
+
+
+def _safe(value: bytes) -> str:
+    """A value as one part of a path: never empty, never hidden, never a step up."""
+    text = _UNSAFE.sub(b"_", value.strip(b"\0 ")).decode("ascii")[:_LIMIT].lstrip(".")
+    return text or _NOTHING

@@ -1,0 +1,315 @@
+"""One strict pass over an encoded data set (PS3.5 chapter 7): the only DICOM parser that we own.
+
+`scan` reads each element's header once and reports only the elements that somebody has a rule for; everything else
+is skipped without being touched, whatever its size. It reads explicit and implicit VR little endian, sequences and
+items of defined and undefined length at any depth, encapsulated pixel data, and UN of undefined length (which is
+implicit VR little endian, PS3.5 6.2.2).
+
+It is strict: tags must rise, every length must fit, every byte must belong to an element. What it refuses raises
+`Irregular`, and may be tried again after `normalise`; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import cache
+from struct import Struct
+from struct import error as StructError
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+
+from scp_anon.dicom.dictionary import LONG_VRS, SHORT_VRS, dictionary, tag_text, vr_code, vr_of
+from scp_anon.dicom.uids import TransferSyntax
+from scp_anon.errors import Reason, Undecodable
+
+Buffer: TypeAlias = "bytes | bytearray | memoryview"
+
+UNDEFINED_LENGTH: Final = 0xFFFFFFFF
+ITEM: Final = 0xFFFEE000
+ITEM_DELIMITATION: Final = 0xFFFEE00D
+SEQUENCE_DELIMITATION: Final = 0xFFFEE0DD
+NO_TAG: Final = 1 << 32  # above every tag
+
+# Deeper than any IOD goes, and far from Python's own recursion limit.
+MAXIMUM_DEPTH: Final = 64
+# Bounds the memory of one pass: each element found costs about 200 bytes.
+MAXIMUM_FOUND: Final = 2_000_000
+
+_explicit_header = Struct("<HHHH").unpack_from
+_implicit_header = Struct("<HHI").unpack_from
+_long_length = Struct("<I").unpack_from
+
+_LONG: Final = frozenset(map(vr_code, LONG_VRS))
+_SHORT: Final = frozenset(map(vr_code, SHORT_VRS))
+_SQ: Final = vr_code("SQ")
+_UN: Final = vr_code("UN")
+_FRAGMENTED: Final = frozenset(map(vr_code, ("OB", "OW")))
+_NO_VR: Final = 0
+_KNOWN: Final = _LONG | _SHORT
+_MAY_BE_SEQUENCE: Final = frozenset((_SQ, _UN, _NO_VR))
+
+
+class Irregular(Exception):
+    """The strict pass refuses this encoding: `reason` says how, `tag` where."""
+
+    def __init__(self, reason: Reason, tag: int = NO_TAG) -> None:
+        super().__init__(reason, tag)
+        self.reason = reason
+        self.tag = tag
+
+    def as_undecodable(self) -> Undecodable:
+        """The same as an error that ends this input."""
+        return Undecodable(self.reason, tag_text(self.tag) if self.tag < NO_TAG else "")
+
+
+class Rule(Protocol):
+    """What `scan` has to know of a rule: whether it looks into the items of a sequence."""
+
+    @property
+    def descends(self) -> bool:
+        """Whether a kept sequence is looked into."""
+
+
+R = TypeVar("R", bound=Rule)
+
+
+class Item(Generic[R]):
+    """One item with something found in it: header at `start`, data set from `content` up to `stop`."""
+
+    __slots__ = ("content", "found", "start", "stop", "undefined")
+
+    def __init__(self, start: int, content: int, stop: int, undefined: bool, found: list[Found[R]]) -> None:
+        self.start, self.content, self.stop, self.undefined, self.found = start, content, stop, undefined, found
+
+
+class Sequence(Generic[R]):
+    """A sequence: the items in which something was found, and how it is encoded.
+
+    `explicit` is the encoding of its items, which differs from the enclosing one for a sequence of VR UN;
+    `end` is where its last item ends, before the delimitation if it has one.
+    """
+
+    __slots__ = ("end", "explicit", "items", "undefined")
+
+    def __init__(self, items: list[Item[R]], end: int, explicit: bool, undefined: bool) -> None:
+        self.items, self.end, self.explicit, self.undefined = items, end, explicit, undefined
+
+
+# rule, tag, start of the header, start of the value, end, the sequence if it is one and the rule descends.
+# A plain tuple, as one is made for each element found and is unpacked with these names where it is used.
+Found: TypeAlias = tuple[R, int, int, int, int, Sequence[R] | None]
+
+
+class Rules(Generic[R]):
+    """What a pass looks for, compiled for one look-up an element.
+
+    `rules`: tag → rule. `kept`: the tags that pass without a rule. `other`: the rule for all other tags (None: they
+    pass too). `sequences`: the rule under which a kept sequence is reported when something was found in its items
+    (None: kept sequences are not looked into).
+    """
+
+    def __init__(self, rules: Mapping[int, R], kept: Collection[int], other: R | None, sequences: R | None) -> None:
+        known = dictionary()
+        self.rules = rules
+        self.kept = frozenset(kept)
+        self.other = other
+        self.sequences = sequences
+        # For the fast path: kept tags that are no sequences, and their VR where explicit VR gives it a short length.
+        self.plain = frozenset(tag for tag in self.kept if known[tag][0] != "SQ")
+        self.short = {tag: vr_code(known[tag][0]) for tag in self.plain if known[tag][0] in SHORT_VRS}
+
+
+def scan(
+    buffer: Buffer,
+    start: int,
+    stop: int,
+    syntax: TransferSyntax,
+    rules: Rules[R],
+    required: Collection[int] = (),
+    last_tag: int = NO_TAG - 1,
+) -> list[Found[R]]:
+    """Find the elements of the data set at `buffer[start:stop]` that `rules` has something to say of.
+
+    `required`, in rising order, are tags with a rule that are reported at the top level even where they are absent:
+    then start, value and stop are all the place where the element belongs. Nothing behind `last_tag` is read.
+
+    Raises `Irregular` for an encoding that the strict pass refuses, and `Undecodable` for one that goes beyond the
+    bounds of depth and number, which no normalising can mend.
+    """
+    try:
+        return _Scan(buffer, rules).data_set(start, stop, not syntax.implicit_vr, False, required, last_tag)[0]
+    except StructError:
+        raise Irregular(Reason.TRUNCATED) from None
+
+
+class _Scan(Generic[R]):
+    """The state of one pass: the buffer, the rules, the depth it is at and the number of elements found."""
+
+    def __init__(self, buffer: Buffer, rules: Rules[R]) -> None:
+        self._buffer = buffer
+        self._rules = rules
+        self._depth = 0
+        self._count = 0
+
+    def data_set(  # noqa: C901 - the one hot loop: a call for each element would double its time
+        self,
+        pos: int,
+        end: int,
+        explicit: bool,
+        delimited: bool,
+        required: Collection[int] = (),
+        last_tag: int = NO_TAG - 1,
+    ) -> tuple[list[Found[R]], int]:
+        """Scan one data set; returns what was found and where it ends (before its delimitation, if `delimited`)."""
+        buffer, rules, other = self._buffer, self._rules.rules, self._rules.other
+        kept, plain, short = self._rules.kept, self._rules.plain, self._rules.short
+        awaited = iter((*required, last_tag + 1))
+        watch = next(awaited)
+        found: list[Found[R]] = []
+        last = -1
+        while pos < end:
+            # Most elements are kept, in order and of the VR that they should be: one header, one look-up, next.
+            if explicit:
+                group, element, vr, length = _explicit_header(buffer, pos)
+                tag = group << 16 | element
+                if last < tag < watch and short.get(tag) == vr:
+                    last = tag
+                    pos += 8 + length
+                    continue
+                value = pos + 8
+                if vr in _LONG:
+                    (length,) = _long_length(buffer, value)
+                    value += 4
+            else:
+                group, element, length = _implicit_header(buffer, pos)
+                tag = group << 16 | element
+                if last < tag < watch and tag in plain and length != UNDEFINED_LENGTH:
+                    last = tag
+                    pos += 8 + length
+                    continue
+                vr = _NO_VR
+                value = pos + 8
+
+            if tag == ITEM_DELIMITATION and delimited:
+                self._bound(found)
+                return found, pos
+            if tag <= last or group == 0xFFFE or (explicit and vr not in _KNOWN):
+                raise Irregular(Reason.MALFORMED, tag)
+            last = tag
+            while tag >= watch:
+                if watch > last_tag:
+                    return found, pos
+                if tag > watch:
+                    found.append((rules[watch], watch, pos, pos, pos, None))
+                watch = next(awaited)
+
+            rule = rules.get(tag)
+            if rule is None:
+                rule = self._rules.sequences if tag in kept else other
+            stop, sequence = self._value(tag, vr, value, length, end, explicit, rule)
+            if rule is other and found and found[-1][0] is other and found[-1][4] == pos:
+                # Neighbours that share the rule are one range: a hundred private elements cost one entry.
+                found[-1] = (*found[-1][:4], stop, None)
+            elif rule is not None and (tag not in kept or (sequence is not None and sequence.items)):
+                found.append((rule, tag, pos, value, stop, sequence))
+            pos = stop
+        if pos != end or delimited:
+            raise Irregular(Reason.TRUNCATED, max(last, 0))
+        found.extend((rules[tag], tag, pos, pos, pos, None) for tag in (watch, *awaited) if tag <= last_tag)
+        self._bound(found)
+        return found, pos
+
+    def _value(
+        self, tag: int, vr: int, value: int, length: int, end: int, explicit: bool, rule: R | None
+    ) -> tuple[int, Sequence[R] | None]:
+        """Where the value that starts at `value` ends, and the sequence it holds if `rule` looks into it."""
+        descends = rule is not None and rule.descends
+        if length == UNDEFINED_LENGTH:
+            if vr in _FRAGMENTED:
+                return self._fragments(value, end), None
+            if vr not in _MAY_BE_SEQUENCE:
+                raise Irregular(Reason.MALFORMED, tag)
+            sequence, stop = self._sequence(value, end, explicit and vr != _UN, True)
+            return stop, sequence if descends else None
+        stop = value + length
+        if stop > end:
+            raise Irregular(Reason.TRUNCATED, tag)
+        if not descends:
+            return stop, None
+        if vr != _SQ:
+            if vr_of(tag) != "SQ":
+                return stop, None
+            if vr not in _MAY_BE_SEQUENCE:
+                # What should be items is opaque: it cannot be ruled on.
+                raise Irregular(Reason.MALFORMED, tag)
+        return stop, self._sequence(value, stop, explicit and vr != _UN, False)[0]
+
+    def _sequence(self, pos: int, end: int, explicit: bool, undefined: bool) -> tuple[Sequence[R], int]:
+        """Scan the items of a sequence; returns it and where the element ends (PS3.5 7.5)."""
+        self._depth += 1
+        if self._depth > MAXIMUM_DEPTH:
+            raise Undecodable(Reason.NESTED_TOO_DEEPLY)
+        items: list[Item[R]] = []
+        while pos < end:
+            group, element, length = _implicit_header(self._buffer, pos)
+            tag = group << 16 | element
+            if undefined and tag == SEQUENCE_DELIMITATION:
+                break
+            if tag != ITEM:
+                raise Irregular(Reason.MALFORMED, tag)
+            content = pos + 8
+            if length == UNDEFINED_LENGTH:
+                found, stop = self.data_set(content, end, explicit, True)
+                following = stop + 8
+            else:
+                following = stop = content + length
+                if stop > end:
+                    raise Irregular(Reason.TRUNCATED, tag)
+                found, _ = self.data_set(content, stop, explicit, False)
+            if found:
+                items.append(Item(pos, content, stop, length == UNDEFINED_LENGTH, found))
+            pos = following
+        if pos >= end if undefined else pos != end:
+            raise Irregular(Reason.TRUNCATED, SEQUENCE_DELIMITATION)
+        self._depth -= 1
+        return Sequence(items, pos, explicit, undefined), pos + 8 if undefined else pos
+
+    def _fragments(self, pos: int, end: int) -> int:
+        """Walk the fragments of encapsulated pixel data (PS3.5 A.4); returns where the element ends."""
+        while pos < end:
+            group, element, length = _implicit_header(self._buffer, pos)
+            tag = group << 16 | element
+            pos += 8
+            if tag == SEQUENCE_DELIMITATION:
+                return pos
+            if tag != ITEM or length == UNDEFINED_LENGTH:
+                raise Irregular(Reason.MALFORMED, tag)
+            pos += length
+        raise Irregular(Reason.TRUNCATED, SEQUENCE_DELIMITATION)
+
+    def _bound(self, found: list[Found[R]]) -> None:
+        """Count what one data set added; raises Undecodable beyond the bound."""
+        self._count += len(found)
+        if self._count > MAXIMUM_FOUND:
+            raise Undecodable(Reason.TOO_MANY_ELEMENTS)
+
+
+class _Wanted:
+    """The one rule of `read_values`: this element's value is wanted."""
+
+    descends = False
+
+
+@cache
+def _wanted(tags: frozenset[int]) -> Rules[_Wanted]:
+    return Rules(dict.fromkeys(tags, _Wanted()), dictionary().keys() - tags, None, None)
+
+
+def read_values(
+    buffer: Buffer, start: int, stop: int, syntax: TransferSyntax, tags: frozenset[int]
+) -> dict[int, bytes]:
+    """The raw values, padding included, of those top-level elements among `tags` that the data set has.
+
+    Reads no further than the last of them. Raises as `scan` does.
+    """
+    found = scan(buffer, start, stop, syntax, _wanted(tags), last_tag=max(tags))
+    return {tag: bytes(buffer[value:end]) for _, tag, _, value, end, _ in found}

@@ -1,0 +1,181 @@
+"""What the strict pass does not read as it is: inflated, or brought to explicit VR little endian by pydicom.
+
+pydicom reads a great deal that is not quite right, and says little about what it leaves out. So every byte has to be
+accounted for: at each level the elements that it made of the input must add up to the input's own length. What does
+not add up, such as an element that is there twice, is refused.
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from io import BytesIO
+from struct import Struct
+from typing import Final
+
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.values import convert_SQ
+
+from scp_anon.dicom.dictionary import LONG_VRS, SHORT_VRS, tag_text, vr_of
+from scp_anon.dicom.elements import encode_element
+from scp_anon.dicom.encoding import UNDEFINED_LENGTH, Buffer
+from scp_anon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, TransferSyntax, transfer_syntaxes
+from scp_anon.errors import Reason, Undecodable
+
+# A bomb of half a megabyte inflates to hundreds; real data sets of this transfer syntax are small.
+INFLATED_LIMIT: Final = 256 << 20
+# pydicom holds several copies of what it reads.
+NORMALISED_LIMIT: Final = 512 << 20
+
+_SHORT_HEADER: Final = 8
+_LONG_HEADER: Final = 12
+_DELIMITATION: Final = 8
+_SHORT_LIMIT: Final = 0x10000
+_UNDEFINED: Final = b"\xff\xff\xff\xff"
+_SEQUENCE_DELIMITATION: Final = b"\xfe\xff\xdd\xe0\0\0\0\0"
+_item_header = Struct("<HHI").pack
+
+# VRs whose values are words, and the array type of such a word (PS3.5 7.3). A tag (AT) is two words of two bytes.
+_WORDS: Final = {
+    **dict.fromkeys(("AT", "OW", "SS", "US"), "H"),
+    **dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), "I"),
+    **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), "Q"),
+}
+
+
+def inflate(deflated: Buffer) -> bytes:
+    """The data set in a deflated one (PS3.5 A.5, RFC 1951).
+
+    Raises Undecodable: TRUNCATED, MALFORMED, INFLATES_TOO_FAR.
+    """
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        inflated = stream.decompress(deflated, INFLATED_LIMIT)
+    except zlib.error:
+        raise Undecodable(Reason.MALFORMED, "deflated data set") from None
+    if stream.unconsumed_tail or len(inflated) >= INFLATED_LIMIT:
+        raise Undecodable(Reason.INFLATES_TOO_FAR)
+    if not stream.eof:
+        raise Undecodable(Reason.TRUNCATED, "deflated data set")
+    # Some writers leave the trailer of the gzip format behind the data (RFC 1952 2.3.1); a pad byte is the standard's.
+    trailer = Struct("<II").pack(zlib.crc32(inflated), len(inflated))
+    if stream.unused_data not in (b"", b"\0", trailer):
+        raise Undecodable(Reason.MALFORMED, "data after the deflated data set")
+    return inflated
+
+
+def inflate_head(deflated: Buffer, limit: int) -> bytes:
+    """The first bytes, at most `limit`, of the data set in a deflated one. Raises Undecodable: MALFORMED."""
+    try:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, limit)
+    except zlib.error:
+        raise Undecodable(Reason.MALFORMED, "deflated data set") from None
+
+
+def deflate(data_set: bytes) -> bytes:
+    """The deflated form of a data set, padded to an even length (PS3.5 A.5)."""
+    stream = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    deflated = stream.compress(data_set) + stream.flush()
+    return deflated + b"\0" * (len(deflated) % 2)
+
+
+def normalise(data_set: Buffer, syntax: TransferSyntax) -> tuple[bytes, TransferSyntax]:
+    """Encode a data set anew in explicit VR little endian; returns it and that transfer syntax.
+
+    pydicom takes it apart, and its raw values are put together again as they are, in the order of their tags; only
+    the words of binary values are swapped where `syntax` is big endian. An unknown VR becomes the dictionary's or UN.
+
+    Raises Undecodable, with MALFORMED, TRUNCATED, NESTED_TOO_DEEPLY or TOO_LARGE_TO_NORMALISE.
+    """
+    if len(data_set) > NORMALISED_LIMIT:
+        raise Undecodable(Reason.TOO_LARGE_TO_NORMALISE)
+    try:
+        source = read_dataset(BytesIO(data_set), syntax.implicit_vr, syntax.little_endian)
+        encoded, consumed = _encode(source)
+    except RecursionError:
+        raise Undecodable(Reason.NESTED_TOO_DEEPLY) from None
+    except (Undecodable, MemoryError):
+        raise
+    except Exception as error:
+        # pydicom raises whatever its parts do, with values of the original in the text: only the type is told.
+        raise Undecodable(Reason.MALFORMED, type(error).__name__) from None
+    if consumed != len(data_set):
+        raise Undecodable(Reason.MALFORMED, "bytes that belong to no element")
+    return encoded, transfer_syntaxes()[EXPLICIT_VR_LITTLE_ENDIAN]
+
+
+def _encode(source: Dataset) -> tuple[bytes, int]:
+    """Encode what pydicom read of one data set; returns it and how many bytes of the input it was."""
+    implicit = bool(source.original_encoding[0])
+    encoded: list[bytes] = []
+    consumed = 0
+    for tag in sorted(source.keys()):
+        element = source.get_item(tag, keep_deferred=True)
+        if isinstance(element, RawDataElement):
+            content, length = _encode_raw(element)
+        else:
+            items, length = _encode_items(element)
+            content, length = encode_element(tag, "SQ", items, True), length + _DELIMITATION
+        encoded.append(content)
+        consumed += length + (_LONG_HEADER if not implicit and _has_long_header(element) else _SHORT_HEADER)
+    return b"".join(encoded), consumed
+
+
+def _encode_raw(element: RawDataElement) -> tuple[bytes, int]:
+    """Encode an element that pydicom left as bytes; returns it and the length of its value in the input."""
+    tag, value = int(element.tag), element.value or b""
+    vr = _written_vr(tag, element.VR)
+    if element.length == UNDEFINED_LENGTH:
+        # Encapsulated pixel data: the fragments as they are, and the delimitation that pydicom has cut off.
+        head = encode_element(tag, "OB", b"", True)[:-4]
+        return head + _UNDEFINED + value + _SEQUENCE_DELIMITATION, len(value) + _DELIMITATION
+    if len(value) != element.length:
+        raise Undecodable(Reason.TRUNCATED, tag_text(tag))
+    if vr == "SQ":
+        sequence = convert_SQ(value, element.is_implicit_VR, element.is_little_endian)
+        items, consumed = _encode_items(DataElement(tag, "SQ", sequence))
+        if consumed != element.length:
+            raise Undecodable(Reason.MALFORMED, tag_text(tag))
+        return encode_element(tag, "SQ", items, True), consumed
+    if not element.is_little_endian:
+        value = _swapped(tag, vr, value)
+    if len(value) >= _SHORT_LIMIT and vr not in LONG_VRS:
+        vr = "UN"  # PS3.5 6.2.2: a value too long for its VR's 16-bit length
+    return encode_element(tag, vr, value, True), element.length
+
+
+def _encode_items(element: DataElement) -> tuple[bytes, int]:
+    """Encode the items of a sequence, with defined lengths; returns them and their length in the input."""
+    encoded: list[bytes] = []
+    consumed = 0
+    for item in element.value:
+        content, length = _encode(item)
+        encoded.append(_item_header(0xFFFE, 0xE000, len(content)) + content)
+        consumed += _SHORT_HEADER + length + (_DELIMITATION if item.is_undefined_length_sequence_item else 0)
+    return b"".join(encoded), consumed
+
+
+def _written_vr(tag: int, vr: str | None) -> str:
+    """The VR to write: the one that was read if it is one, else the dictionary's, else UN."""
+    if vr in LONG_VRS - {"UN"} or vr in SHORT_VRS:
+        return str(vr)
+    known = vr_of(tag)
+    return known if known and not (vr == "UN" and known == "SQ") else "UN"
+
+
+def _has_long_header(element: RawDataElement | DataElement) -> bool:
+    return element.VR in LONG_VRS
+
+
+def _swapped(tag: int, vr: str, value: bytes) -> bytes:
+    """A value of big endian words as one of little endian words (PS3.5 7.3)."""
+    if vr not in _WORDS:
+        return value
+    words = array(_WORDS[vr])
+    if len(value) % words.itemsize:
+        raise Undecodable(Reason.MALFORMED, tag_text(tag))
+    words.frombytes(value)
+    words.byteswap()
+    return words.tobytes()

@@ -1,0 +1,56 @@
+"""The envelope of an instance in the spool: all that is known of it besides its content, written in its file name.
+
+One file is one message, and one atomic rename changes both its place and its envelope. Nothing that a peer chose gets
+into a name but its AE title, and that one quoted; never a UID.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import NamedTuple, Self
+from urllib.parse import quote, unquote
+
+_SEPARATOR = ","
+_DETAIL_LIMIT = 40
+
+
+class Envelope(NamedTuple):
+    """What a file name in the spool says.
+
+    `id` rises with the time of arrival. `route`: the called AE title. `calling`: the calling AE title. `attempt`: how
+    often work on it has begun. `not_before`: milliseconds since 1970, 0 for at once. `destination`, `reason` and
+    `detail` are those of an entry in quarantine: which destination refused it (empty: it is an original), and why.
+    """
+
+    id: str
+    route: str
+    calling: str
+    attempt: int = 0
+    not_before: int = 0
+    destination: str = ""
+    reason: str = ""
+    detail: str = ""
+
+    @classmethod
+    def new(cls, route: str, calling: str) -> Self:
+        """The envelope of an instance that arrives now."""
+        return cls(f"{time.time_ns():016x}-{secrets.token_hex(4)}", route, calling)
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """The envelope in a file name. Raises ValueError for a name that is none of ours."""
+        id_, route, calling, attempt, not_before, destination, reason, detail = name.split(_SEPARATOR)
+        texts = map(unquote, (destination, reason, detail))
+        return cls(id_, unquote(route), unquote(calling), int(attempt), int(not_before), *texts)
+
+    @property
+    def name(self) -> str:
+        """The file name: at most 250 bytes, as AE titles have 16 and names of destinations 64."""
+        texts = self._replace(detail=self.detail[:_DETAIL_LIMIT])
+        return _SEPARATOR.join(quote(str(part), safe=" ()") for part in texts)
+
+    @property
+    def arrival(self) -> float:
+        """Seconds since 1970."""
+        return int(self.id.partition("-")[0], 16) / 1e9

@@ -1,0 +1,76 @@
+"""Files, as the promises need them: written whole, brought to stable storage, large ones never held in memory."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeAlias
+
+Bytes: TypeAlias = "bytes | bytearray | memoryview"
+
+# Up to this size a file is read; above it is mapped: memory stays flat.
+READ_LIMIT: Final = 8 << 20
+_IOV_MAX: Final = 512
+
+
+def write_all(descriptor: int, parts: Sequence[Bytes]) -> None:
+    """Write all parts to an open file, in as few calls as can be. Raises OSError."""
+    left = [part for part in parts if len(part)]
+    first = 0
+    while first < len(left):
+        written = os.writev(descriptor, left[first : first + _IOV_MAX])
+        while first < len(left) and written >= len(left[first]):
+            written -= len(left[first])
+            first += 1
+        if written:
+            left[first] = memoryview(left[first])[written:]
+
+
+def copy_range(source: int, target: int, start: int, stop: int) -> None:
+    """Copy source[start:stop] to the present position of target, inside the kernel. Raises OSError."""
+    while start < stop:
+        copied = os.sendfile(target, source, start, stop - start)
+        if not copied:
+            raise OSError("the file became shorter while it was read")
+        start += copied
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[bytes | memoryview, int | None]]:
+    """A file's content; with the open file itself where it is a large one, whose content is mapped, not read."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size <= READ_LIMIT:
+            yield _read(descriptor, size), None
+        else:
+            yield mapped(descriptor), descriptor
+    finally:
+        os.close(descriptor)
+
+
+def mapped(descriptor: int) -> memoryview:
+    """The content of an open file that is not empty, as a map that lives as long as any view of it."""
+    return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+
+
+def sync_directory(directory: Path) -> None:
+    """Bring a directory's entries to stable storage. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    content = os.read(descriptor, size)
+    while len(content) < size:
+        more = os.read(descriptor, size - len(content))
+        if not more:
+            break
+        content += more
+    return content

@@ -1,0 +1,98 @@
+"""From the network into the spool: the second hop. Its return is the status of the C-STORE response.
+
+An instance is kept as the DICOM file that the sender would have written: preamble and File Meta Information are
+ours, the data set is as it came, to the byte. What cannot be read is kept as well: acknowledged, then quarantined by
+the worker. Only what says that it is another instance than the command announced is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from scp_anon.dicom.encoding import Irregular, read_values
+from scp_anon.dicom.normalise import inflate_head
+from scp_anon.dicom.part10 import FileMeta, encode_file_meta
+from scp_anon.dicom.uids import transfer_syntaxes
+from scp_anon.errors import Refused, Undecodable
+from scp_anon.network.scp import StoreRequest
+from scp_anon.spool import Draft, Spool, refusal
+
+_SOP_CLASS_UID: Final = 0x00080016
+_SOP_INSTANCE_UID: Final = 0x00080018
+_SOP_COMMON: Final = frozenset((_SOP_CLASS_UID, _SOP_INSTANCE_UID))
+_HEAD: Final = 1 << 16
+_DATA_SET_DOES_NOT_MATCH: Final = 0xA900  # PS3.4 B.2.3
+
+
+class Intake:
+    """Receives instances into a spool. This is the `Storage` of the SCP."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+
+    def receive(self, request: StoreRequest) -> _Receiving:
+        """Begin to receive an instance. Raises SpoolFull below the disk reserve."""
+        self._spool.check_room()
+        return _Receiving(self._spool, request)
+
+
+class _Receiving:
+    """One instance on its way into the spool: in memory, but for what is spilled of a large one."""
+
+    def __init__(self, spool: Spool, request: StoreRequest) -> None:
+        self._spool = spool
+        self._request = request
+        self._draft: Draft | None = None
+
+    def spill(self, part: memoryview) -> None:
+        """Write a first part to the draft. Raises Refused."""
+        self._spool.check_room(len(part))
+        self._write(part)
+
+    def commit(self, rest: memoryview) -> None:
+        """Write the rest, and commit the instance to stable storage. Raises Refused."""
+        try:
+            draft = self._write(rest)
+            self._spool.commit(draft, self._request.called_ae_title, self._request.calling_ae_title)
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove the draft, unless it has been committed."""
+        if self._draft is not None:
+            self._draft.__exit__()
+            self._draft = None
+
+    def _write(self, part: memoryview) -> Draft:
+        """Append to the draft; the first part comes behind our File Meta Information. Raises Refused."""
+        head = b""
+        if self._draft is None:
+            _check_instance(self._request, part)
+            self._draft = self._spool.draft()
+            head = encode_file_meta(
+                FileMeta(self._request.sop_class_uid, self._request.sop_instance_uid, self._request.transfer_syntax_uid)
+            )
+        try:
+            self._draft.write(head, part)
+        except OSError as error:
+            raise refusal(error) from None
+        return self._draft
+
+
+def _check_instance(request: StoreRequest, data_set: memoryview) -> None:
+    """Raise Refused (A900H) if the data set says that it is of another class, or another instance, than the command.
+
+    Where it cannot be told, here, it is left to the engine.
+    """
+    syntax = transfer_syntaxes()[request.transfer_syntax_uid]
+    if not syntax.little_endian:
+        return
+    try:
+        head = inflate_head(data_set, _HEAD) if syntax.deflated else data_set
+        values = read_values(head, 0, len(head), syntax, _SOP_COMMON)
+    except (Irregular, Undecodable):
+        return
+    announced = {_SOP_CLASS_UID: request.sop_class_uid, _SOP_INSTANCE_UID: request.sop_instance_uid}
+    for tag, value in values.items():
+        if value.rstrip(b"\0 ") != announced[tag].encode("ascii"):
+            raise Refused(_DATA_SET_DOES_NOT_MATCH, "data set is not of the instance announced")

@@ -1,0 +1,369 @@
+"""The service class provider: listens, admits associations, and receives by C-STORE and C-ECHO (PS3.4 Annexes A and B).
+
+What is received goes to a `Storage`, and what that returns is the status of the C-STORE response. While a message is
+being received its bytes are in one buffer of the association; beyond `_SPILL` they go to the storage piece by piece,
+so that memory stays flat whatever the object's size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, NamedTuple, Protocol, Self
+
+from scp_anon import log
+from scp_anon.errors import Aborted, AssociationError, Closed, Refused, Rejected
+from scp_anon.network import dimse, negotiation, pdu
+from scp_anon.network.association import Association, Context, ReleaseRequested, unexpected
+from scp_anon.network.connection import Connection
+
+_BUFFER: Final = 1 << 20
+_SPILL: Final = 8 << 20
+_BACKLOG: Final = 128
+# Connections that are not associations yet, or no longer: health checks, rejections on their way out.
+_HANDSHAKES: Final = 64
+_UID_LIMIT: Final = 64
+_UID_CHARACTERS: Final = frozenset("0123456789.")
+_LINGER: Final = 1.0
+
+
+class StoreRequest(NamedTuple):
+    """What the association and the C-STORE-RQ say of the instance that follows."""
+
+    calling_ae_title: str
+    called_ae_title: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+
+class Reception(Protocol):
+    """Where one instance goes while it is being received. Exactly one of `commit` and `discard` ends it."""
+
+    def spill(self, part: memoryview) -> None:
+        """Take a first part of a large data set. Raises Refused."""
+
+    def commit(self, rest: memoryview) -> None:
+        """Take the rest, and make the instance safe: success is said when this returns. Raises Refused."""
+
+    def discard(self) -> None:
+        """Forget the instance: the association ended, or it was refused."""
+
+
+class Storage(Protocol):
+    """What instances are given to."""
+
+    def receive(self, request: StoreRequest) -> Reception:
+        """Begin to receive an instance. Raises Refused."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on what peers can make us hold or wait for."""
+
+    associations: int = 64
+    object_size: int = 16 << 30
+    handshake_timeout: float = 30
+    idle_timeout: float = 300
+
+
+class Server:
+    """Listens on any number of addresses; each association is served by a thread of its own."""
+
+    def __init__(self, storage: Storage, is_called: Callable[[str], bool], limits: Limits) -> None:
+        """`is_called` tells whether an AE title is one of ours: a request for another is rejected (1/1/7)."""
+        self._storage = storage
+        self._is_called = is_called
+        self._limits = limits
+        self._listeners: list[socket.socket] = []
+        self._services: set[_Service] = set()
+        self._threads: set[threading.Thread] = set()
+        self._changed = threading.Condition()
+        self._draining = False
+
+    def listen(self, address: str, port: int) -> int:
+        """Begin to listen; returns the port (port 0: any free one). Raises OSError."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        listener = socket.create_server((address, port), family=family, backlog=_BACKLOG)
+        self._listeners.append(listener)
+        threading.Thread(target=self._accept, args=(listener,), name="listener", daemon=True).start()
+        bound: int = listener.getsockname()[1]
+        return bound
+
+    def drain(self, timeout: float) -> bool:
+        """Stop listening, let messages that are being received come to their end, then end the associations.
+
+        Returns False if one was still busy after `timeout` seconds.
+        """
+        with self._changed:
+            self._draining = True
+            for listener in self._listeners:
+                # Closing alone would leave the thread in accept().
+                with _ignored():
+                    listener.shutdown(socket.SHUT_RDWR)
+                listener.close()
+            for service in self._services:
+                service.end()
+            return self._changed.wait_for(lambda: not self._services, timeout)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                connected, address = listener.accept()
+            except OSError:
+                if self._draining:
+                    return
+                log.warning("accept-failed")  # out of descriptors: the next one may go better
+                threading.Event().wait(0.1)
+                continue
+            service = _Service(connected, address[0], self._storage, self._limits, self._admit)
+            with self._changed:
+                if self._draining or len(self._services) >= self._limits.associations + _HANDSHAKES:
+                    connected.close()
+                    continue
+                self._services.add(service)
+            threading.Thread(target=self._serve, args=(service,), name="association", daemon=True).start()
+
+    def _serve(self, service: _Service) -> None:
+        try:
+            service.run()
+        finally:
+            with self._changed:
+                self._services.discard(service)
+                self._changed.notify_all()
+
+    def _admit(self, request: negotiation.Request) -> None:
+        """Raise Rejected unless this association may be: a known called AE title, and fewer than the limit."""
+        if not self._is_called(request.called_ae_title):
+            raise Rejected(1, 1, 7)
+        with self._changed:
+            if sum(service.established for service in self._services) >= self._limits.associations:
+                raise Rejected(2, 3, 2)
+
+
+class _Service:
+    """One connection, from its handshake to its end."""
+
+    def __init__(
+        self,
+        connected: socket.socket,
+        address: str,
+        storage: Storage,
+        limits: Limits,
+        admit: Callable[[negotiation.Request], None],
+    ) -> None:
+        self.established = False
+        self._socket = connected
+        self._address = address
+        self._storage = storage
+        self._limits = limits
+        self._admit = admit
+        self._buffer = bytearray()
+        self._busy = threading.Lock()  # held while a message is being received and answered
+        self._ending = False
+        self._stored = 0
+
+    def run(self) -> None:
+        """Negotiate, then serve until the association ends, in whatever way. Raises nothing that a peer can cause."""
+        connection = None
+        try:
+            connection = Connection(self._socket, self._limits.handshake_timeout)
+            association = self._negotiate(connection)
+            if association is not None:
+                self._buffer = bytearray(_BUFFER)
+                self._serve(association)
+        except (OSError, Closed):
+            pass  # a connection that came and went without an association: health checks do that all day
+        finally:
+            self._socket.close()
+
+    def end(self) -> None:
+        """End the association: now if it is idle, else after the message that is being received."""
+        self._ending = True
+        if self._busy.acquire(blocking=False):
+            with _ignored():
+                self._socket.shutdown(socket.SHUT_RD)
+            self._busy.release()
+
+    def _negotiate(self, connection: Connection) -> Association | None:
+        """The handshake; returns None if it came to nothing. Raises Closed."""
+        connection.set_deadline(self._limits.handshake_timeout)
+        titles = {}
+        try:
+            request = negotiation.read_request(connection)
+            titles = {"calling": request.calling_ae_title, "called": request.called_ae_title}
+            self._admit(request)
+            association = negotiation.accept(connection, request)
+        except Rejected as rejected:
+            connection.send(pdu.reject(rejected.result, rejected.source, rejected.diagnostic))
+            log.warning("association-rejected", address=self._address, reason=str(rejected), **titles)
+        except Aborted as aborted:
+            connection.send(pdu.abort(aborted.source, aborted.diagnostic))
+            log.warning("association-aborted", address=self._address, reason=str(aborted), **titles)
+        else:
+            self.established = True
+            connection.set_deadline(None)
+            connection.set_timeout(self._limits.idle_timeout)
+            log.event("association-accepted", address=self._address, **titles)
+            return association
+        connection.close(_LINGER)
+        return None
+
+    def _serve(self, association: Association) -> None:
+        """Answer one message after the other until the association ends."""
+        end = "released"
+        try:
+            while not self._ending:
+                context_id, command = association.read_command()
+                with self._busy:
+                    self._answer(association, context_id, command)
+            association.abort(Aborted(pdu.BY_SERVICE_USER, pdu.REASON_NOT_SPECIFIED, "the node stops"))
+            end = "the node stops"
+        except ReleaseRequested:
+            with _ignored():
+                association.connection.send(pdu.release_reply())
+            association.connection.close(_LINGER)
+        except Aborted as aborted:
+            end = str(aborted)
+            association.abort(aborted)
+        except AssociationError as closed:
+            end = str(closed)
+            association.abort(Aborted(pdu.BY_SERVICE_PROVIDER, pdu.REASON_NOT_SPECIFIED, end))
+        finally:
+            log.event(
+                "association-ended",
+                calling=association.calling_ae_title,
+                called=association.called_ae_title,
+                reason=end,
+                count=self._stored,
+            )
+
+    def _answer(self, association: Association, context_id: int, command: dimse.CommandSet) -> None:
+        """Do what a command set asks for. Raises AssociationError."""
+        field = dimse.number(command, dimse.COMMAND_FIELD)
+        has_data_set = command.get(dimse.COMMAND_DATA_SET_TYPE) != dimse.NO_DATA_SET.to_bytes(2, "little")
+        if field == dimse.C_STORE_RQ and has_data_set:
+            self._store(association, context_id, command)
+        elif field == dimse.C_STORE_RQ:
+            answer = dimse.response(command, dimse.CANNOT_UNDERSTAND, "no data set")
+            association.send_command(context_id, answer)
+        elif field == dimse.C_ECHO_RQ and not has_data_set:
+            association.send_command(context_id, dimse.response(command, dimse.SUCCESS))
+        elif field & dimse.RESPONSE:
+            raise unexpected("a response to no request")
+        elif field != dimse.C_CANCEL_RQ:
+            if has_data_set:
+                self._receive(association, context_id, _Inflow(0))
+            association.send_command(context_id, dimse.response(command, dimse.UNRECOGNIZED_OPERATION))
+
+    def _store(self, association: Association, context_id: int, command: dimse.CommandSet) -> None:
+        """Receive one instance, and answer with what became of it. Raises AssociationError."""
+        context = association.contexts[context_id]
+        with _Inflow(self._limits.object_size) as inflow:
+            inflow.begin(lambda: self._storage.receive(_store_request(association, context, command)))
+            rest = self._receive(association, context_id, inflow)
+            refused = inflow.commit(rest)
+        if refused is None:
+            self._stored += 1
+            answer = dimse.response(command, dimse.SUCCESS)
+        else:
+            status = f"{refused.status:04X}"
+            log.warning("store-refused", calling=association.calling_ae_title, status=status, reason=refused.comment)
+            answer = dimse.response(command, refused.status, refused.comment)
+        association.send_command(context_id, answer)
+
+    def _receive(self, association: Association, context_id: int, inflow: _Inflow) -> memoryview:
+        """Read a data set to its end; returns what of it has not been spilled. Raises AssociationError."""
+        filled = 0
+        while True:
+            fragment = association.next_fragment()
+            if fragment.control & pdu.COMMAND or fragment.context_id != context_id:
+                raise unexpected("a command set in the midst of a data set")
+            if filled + fragment.length > len(self._buffer):
+                if len(self._buffer) < _SPILL:
+                    self._buffer = self._buffer + bytes(len(self._buffer))
+                else:
+                    inflow.spill(memoryview(self._buffer)[:filled])
+                    filled = 0
+            association.connection.read_into(memoryview(self._buffer)[filled : filled + fragment.length])
+            filled += fragment.length
+            if fragment.control & pdu.LAST:
+                return memoryview(self._buffer)[:filled]
+
+
+class _Inflow:
+    """One instance on its way to a reception. Once refused, the rest of it is read and forgotten.
+
+    As a context manager, it discards what has not been committed at the end of the block.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._reception: Reception | None = None
+        self._refused: Refused | None = None
+        self._spilled = 0
+
+    def begin(self, receive: Callable[[], Reception]) -> None:
+        """Get the reception from `receive`."""
+        try:
+            self._reception = receive()
+        except Refused as refused:
+            self._refused = refused
+
+    def spill(self, part: memoryview) -> None:
+        """Pass on a first part of the data set."""
+        self._spilled += len(part)
+        try:
+            self._bound(0)
+            if self._reception is not None:
+                self._reception.spill(part)
+        except Refused as refused:
+            self.__exit__()
+            self._refused = refused
+
+    def commit(self, rest: memoryview) -> Refused | None:
+        """Pass on the rest and make the instance safe; returns why not, if it was refused."""
+        try:
+            self._bound(len(rest))
+            if self._reception is not None:
+                self._reception.commit(rest)
+                self._reception = None
+        except Refused as refused:
+            self._refused = refused
+        return self._refused
+
+    def _bound(self, more: int) -> None:
+        if self._spilled + more > self._limit:
+            raise Refused(dimse.OUT_OF_RESOURCES, "larger than the limit")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._reception is not None:
+            self._reception.discard()
+            self._reception = None
+
+
+def _store_request(association: Association, context: Context, command: dimse.CommandSet) -> StoreRequest:
+    """What is known of the instance before it comes. Raises Refused for what cannot be."""
+    sop_class_uid = dimse.uid(command, dimse.AFFECTED_SOP_CLASS_UID)
+    sop_instance_uid = dimse.uid(command, dimse.AFFECTED_SOP_INSTANCE_UID)
+    if sop_class_uid != context.abstract_syntax:
+        raise Refused(dimse.DATA_SET_DOES_NOT_MATCH, "SOP class is not that of the presentation context")
+    if not (0 < len(sop_instance_uid) <= _UID_LIMIT and _UID_CHARACTERS.issuperset(sop_instance_uid)):
+        raise Refused(dimse.INVALID_SOP_INSTANCE, "not a UID")
+    return StoreRequest(
+        association.calling_ae_title,
+        association.called_ae_title,
+        sop_class_uid,
+        sop_instance_uid,
+        context.transfer_syntax,
+    )
+
+
+_ignored = partial(contextlib.suppress, OSError, Closed)

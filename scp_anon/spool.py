@@ -1,0 +1,379 @@
+"""The spool: the durable queue on a directory.
+
+The promise: once `commit` has returned, the instance is on stable storage, and stays in at least one of the places
+below through any crash, until every destination has acknowledged it or an operator has dropped it. It may come twice;
+it is never lost. Only `publish` writes to outgoing, and only what was made of an entry that this process has claimed.
+
+    place                     what is there                         leaves by
+    tmp/<process>/            half-written files                    commit, publish; swept at boot
+    incoming/                 committed originals                   claim
+    active/<process>/         originals that a worker has           publish, put_back, quarantine; recovered at boot
+    outgoing/<destination>/   de-identified, not yet acknowledged   acknowledge, defer, quarantine
+    quarantine/               either kind, with its reason          release, drop
+
+    commit      write tmp · fsync it · rename → incoming · fsync incoming
+    claim       rename → active, which counts the attempt before the work begins
+    publish     write tmp · fsync it · link into each outgoing · fsync those · unlink from active
+    others      one rename each, then fsync of the directory that it went to
+
+The envelope is the file name (see `envelope`); there is no other state. Several processes may share a spool: each has
+its own places in tmp and active, and holds a lock on the latter for as long as it lives. After a failed fsync the
+file is given up, never synced again: Linux marks its pages clean, and the second fsync would succeed over lost data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+
+from scp_anon.envelope import Envelope
+from scp_anon.errors import ConfigError, Reason, Refused, SpoolFull
+from scp_anon.filesystem import Bytes, sync_directory, write_all
+from scp_anon.ready import Ready
+
+# An original that was being worked on when its process died is tried this often before it is set aside.
+MAXIMUM_ATTEMPTS: Final = 3
+_PROCESSING_FAILURE: Final = 0x0110  # PS3.7 C.5.5
+_NETWORK_FILE_SYSTEMS: Final = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "afs", "ncpfs")
+
+
+class Entry(NamedTuple):
+    """An instance in the spool: its envelope, and the file."""
+
+    envelope: Envelope
+    path: Path
+
+
+class Draft:
+    """A file in tmp that is being written; gone at the end of its `with` block unless it was committed or published."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+
+    def write(self, *parts: Bytes) -> None:
+        """Append the parts. Raises OSError."""
+        write_all(self.descriptor, parts)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self.descriptor)
+        self.path.unlink(missing_ok=True)
+
+
+class Spool:
+    """The spool of one process on the directory `path`; see the module's promise. Safe to share between threads."""
+
+    def __init__(self, path: Path, destinations: Collection[str], reserve: int = 0, durable: bool = True) -> None:
+        """Open the spool, make what is missing, and recover what dead processes left.
+
+        `reserve`: bytes of the file system that stay free. `durable`: False leaves out every fsync, and with it the
+        promise. Raises ConfigError where the directory cannot keep the promise.
+        """
+        self.path = path
+        self._reserve = reserve
+        self._durable = durable
+        self._token = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._outgoing = {name: path / "outgoing" / name for name in destinations}
+        self._incoming = path / "incoming"
+        self._quarantine = path / "quarantine"
+        self._active = path / "active" / self._token
+        self._tmp = path / "tmp" / self._token
+        try:
+            self._make_directories()
+            self._lock = self._open_own_places()
+            _probe(self._tmp)
+        except OSError as error:
+            raise ConfigError(f"spool {path}: {error.strerror}") from None
+        self.arrivals = Ready(self._incoming)
+        self.departures = {name: Ready(directory) for name, directory in self._outgoing.items()}
+
+    def close_queues(self) -> None:
+        """Let everyone go who waits for an entry, now and from now on."""
+        for queue in (self.arrivals, *self.departures.values()):
+            queue.close()
+
+    def close(self) -> None:
+        """Give up this process's places; what is still in them, another process recovers."""
+        self.close_queues()
+        with contextlib.suppress(OSError):
+            self._tmp.rmdir()
+            self._active.rmdir()
+        os.close(self._lock)
+
+    # ---------------------------------------------------------------- receiving
+
+    def draft(self) -> Draft:
+        """A new file to write to. Raises SpoolFull below the reserve, Refused where none can be made."""
+        self.check_room()
+        try:
+            return Draft(self._tmp / secrets.token_hex(8))
+        except OSError as error:
+            raise refusal(error) from None
+
+    def check_room(self, size: int = 0) -> None:
+        """Raise SpoolFull unless `size` more bytes leave the reserve free."""
+        status = os.statvfs(self.path)
+        if status.f_bavail * status.f_frsize - size < self._reserve:
+            raise SpoolFull("below the disk reserve")
+
+    def commit(self, draft: Draft, route: str, calling: str) -> Entry:
+        """Make a draft an entry of incoming, on stable storage when this returns. Raises SpoolFull or Refused."""
+        envelope = Envelope.new(route, calling)
+        entry = Entry(envelope, self._incoming / envelope.name)
+        try:
+            self._sync(draft.descriptor)
+            draft.path.rename(entry.path)
+            self._sync_directory(self._incoming)
+        except OSError as error:
+            entry.path.unlink(missing_ok=True)
+            raise refusal(error) from None
+        self.arrivals.push(envelope)
+        return entry
+
+    # ---------------------------------------------------------------- de-identifying
+
+    def claim(self, timeout: float | None = None) -> Entry | None:
+        """Take the next original, waiting up to `timeout` seconds (None: for ever); None if none came, or on close."""
+        while (envelope := self.arrivals.take(timeout)) is not None:
+            claimed = envelope._replace(attempt=envelope.attempt + 1, not_before=0)
+            path = self._active / claimed.name
+            try:
+                (self._incoming / envelope.name).rename(path)
+            except FileNotFoundError:
+                continue  # another process was faster, or an operator
+            finally:
+                self.arrivals.forget(envelope)
+            return Entry(claimed, path)
+        return None
+
+    def publish(self, entry: Entry, draft: Draft, destinations: Sequence[str]) -> None:
+        """Hand the de-identified draft of a claimed entry to these destinations, then give up the original.
+
+        Raises OSError, after which the entry is still claimed: put it back.
+        """
+        envelope = entry.envelope._replace(attempt=0, not_before=0)
+        self._sync(draft.descriptor)
+        for destination in destinations:
+            target = self._outgoing[destination] / envelope.name
+            try:
+                target.hardlink_to(draft.path)
+            except FileExistsError:
+                # We died between here and the last line before: what is there came of the same original.
+                target.unlink()
+                target.hardlink_to(draft.path)
+        for destination in destinations:
+            self._sync_directory(self._outgoing[destination])
+        entry.path.unlink()
+        for destination in destinations:
+            self.departures[destination].push(envelope)
+
+    def put_back(self, entry: Entry, delay: float = 0) -> None:
+        """Return a claimed entry that was not worked on, to be claimed again after `delay` seconds."""
+        attempt = max(entry.envelope.attempt - 1, 0)
+        envelope = entry.envelope._replace(attempt=attempt, not_before=_after(delay))
+        if _move(entry, self._incoming / envelope.name):
+            self.arrivals.push(envelope)
+
+    # ---------------------------------------------------------------- delivering
+
+    def depart(self, destination: str, timeout: float | None = None) -> Entry | None:
+        """Take the next entry for a destination, waiting as `claim` does. It stays in outgoing until acknowledged."""
+        while (envelope := self.departures[destination].take(timeout)) is not None:
+            path = self._outgoing[destination] / envelope.name
+            if path.exists():
+                return Entry(envelope, path)
+            self.departures[destination].forget(envelope)  # an operator was faster
+        return None
+
+    def upcoming(self, destination: str) -> Iterator[Path]:
+        """The files that are next for a destination, as far as is known without a look at the disk."""
+        return (self._outgoing[destination] / envelope.name for envelope in self.departures[destination].waiting())
+
+    def acknowledge(self, destination: str, entry: Entry) -> None:
+        """The destination has it: remove the entry."""
+        entry.path.unlink(missing_ok=True)
+        self.departures[destination].forget(entry.envelope)
+
+    def defer(self, destination: str, entry: Entry, delay: float) -> None:
+        """Keep an entry that could not be delivered, to be tried again after `delay` seconds."""
+        attempt = entry.envelope.attempt + 1
+        envelope = entry.envelope._replace(attempt=attempt, not_before=_after(delay))
+        moved = _move(entry, self._outgoing[destination] / envelope.name)
+        self.departures[destination].forget(entry.envelope)
+        if moved:
+            self.departures[destination].push(envelope)
+
+    def hand_back(self, destination: str, entry: Entry) -> None:
+        """Leave an entry that was taken but not tried where it is."""
+        self.departures[destination].forget(entry.envelope)
+        self.departures[destination].push(entry.envelope)
+
+    # ---------------------------------------------------------------- quarantine
+
+    def quarantine(self, entry: Entry, reason: Reason, detail: str = "", destination: str = "") -> Entry:
+        """Set an entry aside: an original, or what `destination` refused."""
+        envelope = entry.envelope._replace(reason=reason, detail=detail, destination=destination)
+        path = self._quarantine / envelope.name
+        if _move(entry, path):
+            self._sync_directory(self._quarantine)
+        if destination:
+            self.departures[destination].forget(entry.envelope)
+        return Entry(envelope, path)
+
+    # ---------------------------------------------------------------- opening
+
+    def _make_directories(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+        kind = _file_system(self.path)
+        if kind.startswith(_NETWORK_FILE_SYSTEMS):
+            raise ConfigError(f"spool {self.path}: is on {kind}; it needs a local file system")
+        for place in ("tmp", "active", "incoming", "quarantine", "outgoing"):
+            (self.path / place).mkdir(mode=0o700, exist_ok=True)
+        for directory in self._outgoing.values():
+            directory.mkdir(mode=0o700, exist_ok=True)
+        devices = {place.stat().st_dev for place in (self.path, *self.path.iterdir(), *self._outgoing.values())}
+        if len(devices) > 1:
+            raise ConfigError(f"spool {self.path}: its directories are on different file systems; they must be on one")
+
+    def _open_own_places(self) -> int:
+        """Recover dead processes' places and make our own, with nobody else at it; returns the lock that we hold."""
+        root = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(root, fcntl.LOCK_EX)
+            for directory in (self.path / "active").iterdir():
+                self._recover(directory)
+            alive = {directory.name for directory in (self.path / "active").iterdir()}
+            for directory in (self.path / "tmp").iterdir():
+                if directory.name not in alive:
+                    shutil.rmtree(directory)
+            self._active.mkdir(mode=0o700)
+            self._tmp.mkdir(mode=0o700)
+            lock = os.open(self._active, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return lock
+        finally:
+            os.close(root)
+
+    def _recover(self, directory: Path) -> None:
+        """Return what a dead process had claimed to incoming, or set it aside if it keeps killing processes."""
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        else:
+            for entry in _entries(directory):
+                if entry.envelope.attempt >= MAXIMUM_ATTEMPTS:
+                    self.quarantine(entry, Reason.TOO_MANY_ATTEMPTS)
+                else:
+                    entry.path.rename(self._incoming / entry.path.name)
+            with contextlib.suppress(OSError):  # something that is not ours is in it: left alone
+                directory.rmdir()
+        finally:
+            os.close(lock)
+
+    def _sync(self, descriptor: int) -> None:
+        if self._durable:
+            os.fsync(descriptor)
+
+    def _sync_directory(self, directory: Path) -> None:
+        if self._durable:
+            sync_directory(directory)
+
+
+class Inspection:
+    """What an operator sees and does, also while a node runs: every step is one rename or unlink, as the node's own."""
+
+    def __init__(self, path: Path) -> None:
+        """`path`: the spool. Raises ConfigError if there is none."""
+        if not (path / "incoming").is_dir():
+            raise ConfigError(f"spool {path}: there is no spool here")
+        self._path = path
+
+    def quarantined(self) -> Iterator[Entry]:
+        """The entries of quarantine, oldest first."""
+        return _entries(self._path / "quarantine")
+
+    def queued(self) -> Iterator[tuple[str, Entry]]:
+        """The entries that wait, each with its destination (empty: for de-identification), oldest first."""
+        for directory in (self._path / "incoming", *sorted((self._path / "active").iterdir())):
+            yield from (("", entry) for entry in _entries(directory))
+        for directory in sorted((self._path / "outgoing").iterdir()):
+            yield from ((directory.name, entry) for entry in _entries(directory))
+
+    def release(self, entry: Entry) -> None:
+        """Send an entry of quarantine on its way again: an original through the engine, a result to its destination."""
+        envelope = entry.envelope
+        place = self._path / "outgoing" / envelope.destination if envelope.destination else self._path / "incoming"
+        clean = envelope._replace(attempt=0, not_before=0, destination="", reason="", detail="")
+        entry.path.rename(place / clean.name)
+        sync_directory(place)
+
+    def retry(self, entry: Entry) -> None:
+        """Make a deferred entry due now."""
+        entry.path.rename(entry.path.with_name(entry.envelope._replace(not_before=0).name))
+
+    def drop(self, entry: Entry) -> None:
+        """Delete an entry for good."""
+        entry.path.unlink()
+
+
+def refusal(error: OSError) -> Refused:
+    """The C-STORE failure that a failed write is answered with."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return SpoolFull("no space left")
+    return Refused(_PROCESSING_FAILURE, errno.errorcode.get(error.errno or 0, "OSError"))
+
+
+def _entries(directory: Path) -> Iterator[Entry]:
+    for path in sorted(directory.iterdir()):
+        with contextlib.suppress(ValueError):  # not ours: nothing that we could say of it
+            yield Entry(Envelope.parse(path.name), path)
+
+
+def _move(entry: Entry, path: Path) -> bool:
+    """Rename an entry's file; returns False if an operator has dropped it in the meantime."""
+    try:
+        entry.path.rename(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _after(delay: float) -> int:
+    return int((time.time() + delay) * 1000) if delay else 0
+
+
+def _probe(directory: Path) -> None:
+    """Raise OSError unless rename, link and fsync work here."""
+    first, second, third = (directory / name for name in ("probe-1", "probe-2", "probe-3"))
+    with first.open("wb") as file:
+        os.fsync(file.fileno())
+    first.rename(second)
+    third.hardlink_to(second)
+    sync_directory(directory)
+    second.unlink()
+    third.unlink()
+
+
+def _file_system(path: Path) -> str:
+    """The type of the file system that `path` is on; empty where the system does not tell."""
+    try:
+        mounts = [line.split() for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return ""
+    place = path.resolve()
+    kinds = {Path(mount[1]): mount[2] for mount in mounts}
+    return next((kinds[parent] for parent in (place, *place.parents) if parent in kinds), "")
