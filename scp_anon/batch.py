@@ -30,7 +30,7 @@ Status = Literal["delivered", "filtered", "quarantined", "failed"]
 
 
 class Input(NamedTuple):
-    """A file to de-identify: where it is, its place under the folder that was given, and whether it was given itself."""
+    """A file to de-identify: where it is, its place in the folder that was given, and whether it was given by name."""
 
     path: Path
     relative: PurePosixPath

@@ -139,9 +139,7 @@ class LimitsSection(Section):
 
     associations: int = Field(default=64, ge=1, description="Associations at once; one more is rejected (2/3/2).")
     object_size: Size = Field(default=16 * 10**9, description="Largest instance; a larger one is refused (A700H).")
-    handshake_timeout: Duration = Field(
-        default=30.0, description="How long a connection may take to become an association."
-    )
+    handshake_timeout: Duration = Field(default=30.0, description="How long a connection may take to negotiate.")
     idle_timeout: Duration = Field(default=300.0, description="How long a peer may be silent.")
 
 
@@ -173,14 +171,14 @@ class Config(Section):
         min_length=1, description="By called AE title; a call to any other is rejected (1/1/7)."
     )
     destinations: dict[Name, Destination] = Field(description="By name.")
-    limits: LimitsSection = Field(default=LimitsSection(), description="Bounds on what peers can do.")
-    retry: RetrySection = Field(default=RetrySection(), description="Back-off after failed deliveries.")
-    log: LogSection = Field(default=LogSection(), description="The log.")
+    limits: LimitsSection = Field(default_factory=LimitsSection, description="Bounds on what peers can do.")
+    retry: RetrySection = Field(default_factory=RetrySection, description="Back-off after failed deliveries.")
+    log: LogSection = Field(default=LogSection(level="info"), description="The log.")
     workers: int = Field(
-        default=os.cpu_count() or 1, ge=1, description="Threads that de-identify; by default one a core."
+        default=os.cpu_count() or 1, ge=1, description="Threads that de-identify; default: one a core."
     )
     drain_timeout: Duration = Field(
-        25.0, description="How long a stop waits for messages that are being received or sent."
+        default=25.0, description="How long a stop waits for messages that are being received or sent."
     )
 
     @model_validator(mode="after")
@@ -231,7 +229,7 @@ def parse(text: str, name: str) -> Config:
 
 
 def _check_nodes(root: yaml.Node | None, name: str) -> None:
-    """Raise ConfigError for what YAML allows and a configuration does not: keys twice, and anchors, which can explode."""
+    """Raise ConfigError for keys that are there twice, and for anchors, which can explode."""
     pending = [root] if root is not None else []
     seen: set[int] = set()
     while pending:
@@ -293,7 +291,7 @@ def _problem(fault: ErrorDetails) -> str:
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     """The keys of the section in which an unknown one was found."""
-    sections = {
+    sections: dict[str, type[Section]] = {
         "key": KeySection,
         "spool": SpoolSection,
         "listen": ListenSection,

@@ -72,10 +72,10 @@ class Node:
             sender.stop()
         self._spool.close_queues()
         worked = self._workers.join(timeout)
-        sent = all([sender.join(timeout) for sender in self._senders])
+        busy = [sender for sender in self._senders if not sender.join(timeout)]
         self._spool.close()
         log.event("stopped")
-        return received and worked and sent
+        return received and worked and not busy
 
 
 def node_key(section: KeySection) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import typer
 from rich.console import Console
@@ -64,7 +64,7 @@ def _key(path: Path | None) -> bytes:
     return load_key(path or _DEFAULT_KEY)
 
 
-def _open_report(path: Path) -> contextlib.AbstractContextManager[object]:
+def _open_report(path: Path) -> IO[str]:
     try:
         return path.open("w", encoding="utf-8")
     except OSError as error:

@@ -9,17 +9,21 @@ from typing import Annotated
 
 import typer
 
-from scp_anon.dicom.part10 import FileMeta
+from scp_anon.dicom.encoding import Irregular, read_values
+from scp_anon.dicom.part10 import FileMeta, read_file_meta
+from scp_anon.dicom.uids import transfer_syntaxes
 from scp_anon.errors import AssociationError, Undecodable
+from scp_anon.filesystem import opened
 from scp_anon.network.association import Context
 from scp_anon.network.negotiation import MAXIMUM_CONTEXTS
-from scp_anon.network.scu import VERIFICATION_CONTEXT, Peer, Requestor, read_meta
+from scp_anon.network.scu import VERIFICATION_CONTEXT, Peer, Requestor
 
 Host = Annotated[str, typer.Argument(help="Host name or IP address of the peer.")]
 Port = Annotated[int, typer.Argument(help="TCP port of the peer.", min=1, max=65535)]
 Calling = Annotated[str, typer.Option(help="Our AE title.")]
 Called = Annotated[str, typer.Option(help="The AE title of the peer.")]
 _BATCH = 1000
+_SOP_COMMON = {0x00080016: "sop_class_uid", 0x00080018: "sop_instance_uid"}
 
 
 def echo(host: Host, port: Port, calling: Calling = "SCP_ANON_SCU", called: Called = "SCP_ANON") -> None:
@@ -64,13 +68,13 @@ def send(
 
 def _send(peer: Peer, batch: list[Path]) -> int:
     """Send files over one association; returns how many the peer has stored. Raises AssociationError."""
-    readable = [(path, *meta) for path in batch if (meta := _meta(path)) is not None]
-    contexts = {Context(meta.sop_class_uid, meta.transfer_syntax_uid): None for _, meta, _ in readable}
+    readable = [(path, found) for path in batch if (found := _announced(path)) is not None]
+    contexts = {Context(meta.sop_class_uid, meta.transfer_syntax_uid): None for _, (meta, _) in readable}
     if not contexts:
         return 0
     stored = 0
     with Requestor(peer, islice(contexts, MAXIMUM_CONTEXTS)) as requestor:
-        for path, meta, start in readable:
+        for path, (meta, start) in readable:
             if not requestor.accepts(Context(meta.sop_class_uid, meta.transfer_syntax_uid)):
                 typer.echo(f"{path}: no accepted presentation context", err=True)
                 continue
@@ -82,14 +86,29 @@ def _send(peer: Peer, batch: list[Path]) -> int:
     return stored
 
 
-def _meta(path: Path) -> tuple[FileMeta, int] | None:
+def _announced(path: Path) -> tuple[FileMeta, int] | None:
+    """What a C-STORE-RQ has to say of a file, and where its data set begins; None, and a word to the user, if it can't.
+
+    The SOP class and instance are those of the data set, which File Meta Information does not always agree with.
+    """
     try:
-        meta, start = read_meta(path)
-    except (Undecodable, OSError) as error:
-        typer.echo(f"{path}: {error}", err=True)
+        with opened(path) as (file, _):
+            meta, start = read_file_meta(file)
+            syntax = transfer_syntaxes()[meta.transfer_syntax_uid]
+            if syntax.little_endian and not syntax.deflated:
+                values = read_values(file, start, len(file), syntax, frozenset(_SOP_COMMON))
+                uids = {
+                    name: values[tag].strip(b"\0 ").decode("ascii")
+                    for tag, name in _SOP_COMMON.items()
+                    if tag in values
+                }
+                meta = meta._replace(**uids)
+    except (Undecodable, Irregular, KeyError, UnicodeDecodeError, OSError) as error:
+        reason = str(error) if isinstance(error, Undecodable) else type(error).__name__
+        typer.echo(f"{path}: cannot be sent: {reason}", err=True)
         return None
     if not meta.sop_class_uid or not meta.sop_instance_uid:
-        typer.echo(f"{path}: has no File Meta Information to send it by", err=True)
+        typer.echo(f"{path}: cannot be sent: it has no SOP class or instance UID", err=True)
         return None
     return meta, start
 

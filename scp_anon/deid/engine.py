@@ -141,7 +141,8 @@ class Deidentifier:
     def _data_set(self, buffer: Buffer, start: int, syntax: TransferSyntax) -> Deidentified:
         """De-identify an encoded data set: strictly if it can be read so, else normalised."""
         try:
-            if not syntax.little_endian:
+            if not syntax.little_endian or (len(buffer) - start) % 2:
+                # Some writers leave values unpadded; stock receivers abort on a data set of odd length.
                 raise Irregular(Reason.MALFORMED)
             pieces, instance = splice(buffer, start, len(buffer), syntax, self._profile, self._identity)
         except Irregular:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -86,10 +87,8 @@ class Association:
 
     def abort(self, error: Aborted) -> None:
         """Say A-ABORT and close; nothing is raised, as there is nothing left to be done."""
-        try:
+        with contextlib.suppress(Closed):  # the peer has gone already
             self.connection.send(pdu.abort(error.source, error.diagnostic))
-        except Closed:
-            pass  # the peer has gone already
         self.connection.close(linger=1)
 
     def _data_pdu(self) -> int:

@@ -6,9 +6,9 @@ Everything that we use of pynetdicom, and nobody else does, is in this module.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydicom.uid import UID
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
@@ -90,8 +90,7 @@ def accept(connection: Connection, request: Request) -> Association:
     except (ValueError, TypeError, IndexError, AttributeError):
         raise invalid("presentation contexts that cannot be negotiated") from None
     connection.send(encoded)
-    contexts = {cx.context_id: Context(cx.abstract_syntax, cx.transfer_syntax[0]) for cx in results if cx.result == 0}
-    return _association(connection, request.primitive, contexts)
+    return _association(connection, request.primitive, _accepted(results))
 
 
 def request(
@@ -117,14 +116,22 @@ def request(
         answer.decode(encoded)
         results = answer.to_primitive()
         accepted = {
-            cx.context_id: Context(contexts[cx.context_id].abstract_syntax, cx.transfer_syntax[0])
-            for cx in results.presentation_context_definition_results_list
-            if cx.result == _ACCEPTANCE and cx.transfer_syntax
+            context_id: Context(contexts[context_id].abstract_syntax, context.transfer_syntax)
+            for context_id, context in _accepted(results.presentation_context_definition_results_list).items()
         }
-        primitive.maximum_length_received = results.maximum_length_received
+        primitive.maximum_length_received = results.maximum_length_received or 0
     except Exception:
         raise invalid("an A-ASSOCIATE-AC that cannot be read") from None
     return _association(connection, primitive, accepted)
+
+
+def _accepted(results: Iterable[PresentationContext]) -> dict[int, Context]:
+    """The accepted ones of negotiated presentation contexts, by ID (the abstract syntax is not in an answer)."""
+    return {
+        int(cx.context_id or 0): Context(cx.abstract_syntax or "", cx.transfer_syntax[0])
+        for cx in results
+        if cx.result == _ACCEPTANCE and cx.transfer_syntax
+    }
 
 
 def _association(connection: Connection, primitive: A_ASSOCIATE, contexts: Mapping[int, Context]) -> Association:
@@ -167,7 +174,7 @@ def _proposed(context_id: int, context: Context) -> PresentationContext:
     return proposed
 
 
-def _user_information() -> Collection[object]:
+def _user_information() -> list[Any]:
     maximum, implementation, version = (
         MaximumLengthNotification(),
         ImplementationClassUIDNotification(),

@@ -192,23 +192,27 @@ class _Service:
     def _negotiate(self, connection: Connection) -> Association | None:
         """The handshake; returns None if it came to nothing. Raises Closed."""
         connection.set_deadline(self._limits.handshake_timeout)
-        titles = {}
+        calling = called = ""
         try:
             request = negotiation.read_request(connection)
-            titles = {"calling": request.calling_ae_title, "called": request.called_ae_title}
+            calling, called, _ = request
             self._admit(request)
             association = negotiation.accept(connection, request)
         except Rejected as rejected:
             connection.send(pdu.reject(rejected.result, rejected.source, rejected.diagnostic))
-            log.warning("association-rejected", address=self._address, reason=str(rejected), **titles)
+            log.warning(
+                "association-rejected", address=self._address, reason=str(rejected), calling=calling, called=called
+            )
         except Aborted as aborted:
             connection.send(pdu.abort(aborted.source, aborted.diagnostic))
-            log.warning("association-aborted", address=self._address, reason=str(aborted), **titles)
+            log.warning(
+                "association-aborted", address=self._address, reason=str(aborted), calling=calling, called=called
+            )
         else:
             self.established = True
             connection.set_deadline(None)
             connection.set_timeout(self._limits.idle_timeout)
-            log.event("association-accepted", address=self._address, **titles)
+            log.event("association-accepted", address=self._address, calling=calling, called=called)
             return association
         connection.close(_LINGER)
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from itertools import count
@@ -156,7 +157,5 @@ def _fragments(context_id: int, piece: memoryview, size: int, last: bool) -> Ite
 
 
 def _say(connection: Connection, encoded: bytes) -> None:
-    try:
+    with contextlib.suppress(Closed):  # the peer has gone already
         connection.send(encoded)
-    except Closed:
-        pass  # the peer has gone already
