@@ -97,11 +97,7 @@ def _announced(path: Path) -> tuple[FileMeta, int] | None:
             syntax = transfer_syntaxes()[meta.transfer_syntax_uid]
             if syntax.little_endian and not syntax.deflated:
                 values = read_values(file, start, len(file), syntax, frozenset(_SOP_COMMON))
-                uids = {
-                    name: values[tag].strip(b"\0 ").decode("ascii")
-                    for tag, name in _SOP_COMMON.items()
-                    if tag in values
-                }
+                uids = {_SOP_COMMON[tag]: value.strip(b"\0 ").decode("ascii") for tag, value in values.items()}
                 meta = meta._replace(**uids)
     except (Undecodable, Irregular, KeyError, UnicodeDecodeError, OSError) as error:
         reason = str(error) if isinstance(error, Undecodable) else type(error).__name__

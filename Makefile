@@ -1,0 +1,46 @@
+# Two commands set a fresh machine up: `make serve` starts a node, `make test` runs the whole suite.
+# They need Python 3.11 or newer, pip and make; everything else they install into .venv (and, as root, by apt).
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: serve test peers lint bench image-test clean
+
+serve: .venv/installed
+	$(BIN)/scp-anon serve
+
+test: .venv/installed-test peers
+	$(BIN)/python -m pytest
+
+# The real peers that the tests send to and receive from. As root they are installed; else what is missing is named.
+peers:
+	sh tests/peers.sh
+
+lint: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/installed-test peers
+	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/receive.py
+
+# Builds the Dockerfile for real and runs the node in it; needs root, buildah and debootstrap.
+image-test: .venv/installed
+	bash tests/image/run.sh
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/python:
+	$(PYTHON) -c 'import sys; sys.exit("scp-anon needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/installed: .venv/python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/installed-test: .venv/python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@ .venv/installed
