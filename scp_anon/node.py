@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from scp_anon import log
@@ -56,7 +57,8 @@ class Node:
             try:
                 port = self._server.listen(listen.address, listen.port)
             except OSError as error:
-                raise ConfigError(f"listen: {listen.address}:{listen.port}: {error.strerror}") from None
+                why = os.strerror(error.errno) if error.errno else type(error).__name__
+                raise ConfigError(f"listen: {listen.address}:{listen.port}: {why}") from None
             log.event("listening", address=listen.address, port=port)
 
     def drain(self) -> bool:
