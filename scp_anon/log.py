@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import time
+from pathlib import Path
 from typing import IO, Final
 
 FIELDS: Final = {
@@ -60,6 +62,16 @@ def start(level: str, stream: IO[str] = sys.stderr) -> None:
     _logger.setLevel(level.upper())
     _logger.propagate = False
     logging.getLogger().handlers = [logging.NullHandler()]
+    threading.excepthook = _on_thread_error
+
+
+def _on_thread_error(fault: threading.ExceptHookArgs) -> None:
+    """Log a fault of ours that ended a thread: its type and place, as a traceback may hold values of the original."""
+    trace = fault.exc_traceback
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace is not None else ""
+    error("thread-died", detail=f"{fault.exc_type.__name__} {place}")
 
 
 class _Json(logging.Formatter):

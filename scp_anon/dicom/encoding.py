@@ -44,7 +44,6 @@ _SQ: Final = vr_code("SQ")
 _UN: Final = vr_code("UN")
 _FRAGMENTED: Final = frozenset(map(vr_code, ("OB", "OW")))
 _NO_VR: Final = 0
-_KNOWN: Final = _LONG | _SHORT
 _MAY_BE_SEQUENCE: Final = frozenset((_SQ, _UN, _NO_VR))
 
 
@@ -109,12 +108,11 @@ class Rules(Generic[R]):
 
     def __init__(self, rules: Mapping[int, R], kept: Collection[int], other: R | None, sequences: R | None) -> None:
         known = dictionary()
-        self.rules = rules
-        self.kept = frozenset(kept)
+        self.rules: dict[int, R | None] = {**dict.fromkeys(kept, sequences), **rules}
         self.other = other
         self.sequences = sequences
         # For the fast path: kept tags that are no sequences, and their VR where explicit VR gives it a short length.
-        self.plain = frozenset(tag for tag in self.kept if known[tag][0] != "SQ")
+        self.plain = frozenset(tag for tag in kept if known[tag][0] != "SQ")
         self.short = {tag: vr_code(known[tag][0]) for tag in self.plain if known[tag][0] in SHORT_VRS}
 
 
@@ -160,12 +158,13 @@ class _Scan(Generic[R]):
         last_tag: int = NO_TAG - 1,
     ) -> tuple[list[Found[R]], int]:
         """Scan one data set; returns what was found and where it ends (before its delimitation, if `delimited`)."""
-        buffer, rules, other = self._buffer, self._rules.rules, self._rules.other
-        kept, plain, short = self._rules.kept, self._rules.plain, self._rules.short
+        buffer, rules, other, kept = self._buffer, self._rules.rules, self._rules.other, self._rules.sequences
+        plain, short = self._rules.plain, self._rules.short
         awaited = iter((*required, last_tag + 1))
         watch = next(awaited)
         found: list[Found[R]] = []
-        last = -1
+        last = run = -1
+        run_start = (0, 0, 0)
         while pos < end:
             # Most elements are kept, in order and of the VR that they should be: one header, one look-up, next.
             if explicit:
@@ -179,6 +178,8 @@ class _Scan(Generic[R]):
                 if vr in _LONG:
                     (length,) = _long_length(buffer, value)
                     value += 4
+                elif vr not in _SHORT and group != 0xFFFE:
+                    raise Irregular(Reason.MALFORMED, tag)
             else:
                 group, element, length = _implicit_header(buffer, pos)
                 tag = group << 16 | element
@@ -192,36 +193,44 @@ class _Scan(Generic[R]):
             if tag == ITEM_DELIMITATION and delimited:
                 self._bound(found)
                 return found, pos
-            if tag <= last or group == 0xFFFE or (explicit and vr not in _KNOWN):
+            if tag <= last or group == 0xFFFE:
                 raise Irregular(Reason.MALFORMED, tag)
             last = tag
             while tag >= watch:
                 if watch > last_tag:
                     return found, pos
                 if tag > watch:
-                    found.append((rules[watch], watch, pos, pos, pos, None))
+                    found.append((self._required(watch), watch, pos, pos, pos, None))
                 watch = next(awaited)
 
-            rule = rules.get(tag)
-            if rule is None:
-                rule = self._rules.sequences if tag in kept else other
-            stop, sequence = self._value(tag, vr, value, length, end, explicit, rule)
-            if rule is other and found and found[-1][0] is other and found[-1][4] == pos:
-                # Neighbours that share the rule are one range: a hundred private elements cost one entry.
-                found[-1] = (*found[-1][:4], stop, None)
-            elif rule is not None and (tag not in kept or (sequence is not None and sequence.items)):
-                found.append((rule, tag, pos, value, stop, sequence))
+            rule = rules.get(tag, other)
+            sequence = None
+            if length == UNDEFINED_LENGTH or (rule is not None and rule.descends):
+                stop, sequence = self._value(tag, vr, value, length, end, explicit, rule)
+            else:
+                stop = value + length
+            if rule is not other:
+                if rule is not None and (rule is not kept or (sequence is not None and sequence.items)):
+                    found.append((rule, tag, pos, value, stop, sequence))
+            elif other is not None:
+                if run == pos:
+                    # Neighbours that share the rule are one range: a hundred private elements cost one entry.
+                    found[-1] = (other, *run_start, stop, None)
+                else:
+                    run_start = (tag, pos, value)
+                    found.append((other, *run_start, stop, None))
+                run = stop
             pos = stop
         if pos != end or delimited:
             raise Irregular(Reason.TRUNCATED, max(last, 0))
-        found.extend((rules[tag], tag, pos, pos, pos, None) for tag in (watch, *awaited) if tag <= last_tag)
+        found.extend((self._required(tag), tag, pos, pos, pos, None) for tag in (watch, *awaited) if tag <= last_tag)
         self._bound(found)
         return found, pos
 
     def _value(
         self, tag: int, vr: int, value: int, length: int, end: int, explicit: bool, rule: R | None
     ) -> tuple[int, Sequence[R] | None]:
-        """Where the value that starts at `value` ends, and the sequence it holds if `rule` looks into it."""
+        """Where a value of undefined length, or one that `rule` looks into, ends; and the sequence that it holds."""
         descends = rule is not None and rule.descends
         if length == UNDEFINED_LENGTH:
             if vr in _FRAGMENTED:
@@ -285,6 +294,11 @@ class _Scan(Generic[R]):
                 raise Irregular(Reason.MALFORMED, tag)
             pos += length
         raise Irregular(Reason.TRUNCATED, SEQUENCE_DELIMITATION)
+
+    def _required(self, tag: int) -> R:
+        rule = self._rules.rules[tag]
+        assert rule is not None  # what is required has a rule
+        return rule
 
     def _bound(self, found: list[Found[R]]) -> None:
         """Count what one data set added; raises Undecodable beyond the bound."""

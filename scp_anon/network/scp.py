@@ -235,7 +235,7 @@ class _Service:
             end = str(aborted)
             association.abort(aborted)
         except AssociationError as closed:
-            end = str(closed)
+            end = "the node stops" if self._ending else str(closed)
             association.abort(Aborted(pdu.BY_SERVICE_PROVIDER, pdu.REASON_NOT_SPECIFIED, end))
         finally:
             log.event(
