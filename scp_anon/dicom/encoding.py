@@ -170,10 +170,17 @@ class _Scan(Generic[R]):
             if explicit:
                 group, element, vr, length = _explicit_header(buffer, pos)
                 tag = group << 16 | element
-                if last < tag < watch and short.get(tag) == vr:
-                    last = tag
-                    pos += 8 + length
-                    continue
+                if last < tag < watch:
+                    if short.get(tag) == vr:
+                        last = tag
+                        pos += 8 + length
+                        continue
+                    if run == pos and vr in _SHORT and rules.get(tag, other) is other:
+                        # Neighbours that share the rule are one range: a hundred private elements cost one entry.
+                        last = tag
+                        run = pos = pos + 8 + length
+                        found[-1] = (other, run_start[0], run_start[1], run_start[2], run, None)
+                        continue
                 value = pos + 8
                 if vr in _LONG:
                     (length,) = _long_length(buffer, value)
@@ -214,7 +221,6 @@ class _Scan(Generic[R]):
                     found.append((rule, tag, pos, value, stop, sequence))
             elif other is not None:
                 if run == pos:
-                    # Neighbours that share the rule are one range: a hundred private elements cost one entry.
                     found[-1] = (other, *run_start, stop, None)
                 else:
                     run_start = (tag, pos, value)
