@@ -18,6 +18,14 @@ SHORT_VRS: Final = frozenset("AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST
 # Their values are decoded by Specific Character Set (0008,0005), all others by the default repertoire (PS3.5 6.1.2.3).
 CHARACTER_SET_VRS: Final = frozenset("LO LT PN SH ST UC UT".split())
 
+# Writers mix up VRs of one kind (SH for LO, UL for US); between kinds it is something else that was written.
+_KINDS: Final = (
+    frozenset("AE AS CS DA DS DT IS LO LT SH ST TM UC UI UR UT".split()),
+    frozenset("AT FD FL OB OD OF OL OV OW SL SS SV UL US UV".split()),
+    frozenset(["PN"]),
+    frozenset(["SQ"]),
+)
+
 # In Table E.1-1 of 2026d, but newer than the dictionary at hand.
 _NEWER: Final = {0x3004007F: "LO"}
 
@@ -53,3 +61,10 @@ def vr_of(tag: int) -> str | None:
     """The dictionary's VR of a tag (the preferred one of several), or None for an unknown tag."""
     vrs = dictionary().get(tag)
     return vrs[0] if vrs else None
+
+
+@cache
+def is_plausible(tag: int, vr: int) -> bool:
+    """Whether an element of the dictionary may have been written with this (encoded) VR: one of its own kind, or UN."""
+    name = vr_name(vr)
+    return name == "UN" or any(name in kind and not kind.isdisjoint(dictionary()[tag]) for kind in _KINDS)

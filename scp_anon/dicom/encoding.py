@@ -5,7 +5,8 @@ is skipped without being touched, whatever its size. It reads explicit and impli
 items of defined and undefined length at any depth, encapsulated pixel data, and UN of undefined length (which is
 implicit VR little endian, PS3.5 6.2.2).
 
-It is strict: tags must rise, every length must fit, every byte must belong to an element. What it refuses raises
+It is strict: tags must rise, every length must fit, every byte must belong to an element, and what is kept must be of
+the kind that the dictionary says, as nobody rules on a name where a number should be. What it refuses raises
 `Irregular`, and may be tried again after `normalise`; nothing is guessed.
 """
 
@@ -17,7 +18,15 @@ from struct import Struct
 from struct import error as StructError
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
-from scp_anon.dicom.dictionary import LONG_VRS, SHORT_VRS, dictionary, tag_text, vr_code, vr_of
+from scp_anon.dicom.dictionary import (
+    LONG_VRS,
+    SHORT_VRS,
+    dictionary,
+    is_plausible,
+    tag_text,
+    vr_code,
+    vr_of,
+)
 from scp_anon.dicom.uids import TransferSyntax
 from scp_anon.errors import Reason, Undecodable
 
@@ -175,7 +184,7 @@ class _Scan(Generic[R]):
                         last = tag
                         pos += 8 + length
                         continue
-                    if run == pos and vr in _SHORT and rules.get(tag, other) is other:
+                    if run == pos and vr in _SHORT and other is not None and rules.get(tag, other) is other:
                         # Neighbours that share the rule are one range: a hundred private elements cost one entry.
                         last = tag
                         run = pos = pos + 8 + length
@@ -211,6 +220,8 @@ class _Scan(Generic[R]):
                 watch = next(awaited)
 
             rule = rules.get(tag, other)
+            if explicit and rule is kept and kept is not None and not is_plausible(tag, vr):
+                raise Irregular(Reason.MALFORMED, tag)
             sequence = None
             if length == UNDEFINED_LENGTH or (rule is not None and rule.descends):
                 stop, sequence = self._value(tag, vr, value, length, end, explicit, rule)
