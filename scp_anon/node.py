@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from scp_anon import log
@@ -66,18 +67,22 @@ class Node:
 
         Returns False if something was still busy at the end of the drain timeout; it is safe in the spool all the same.
         """
-        timeout = self._config.drain_timeout
+        deadline = time.monotonic() + self._config.drain_timeout
         log.event("draining")
-        received = self._server.drain(timeout)
+        received = self._server.drain(_left(deadline))
         self._workers.stop()
         for sender in self._senders:
             sender.stop()
         self._spool.close_queues()
-        worked = self._workers.join(timeout)
-        busy = [sender for sender in self._senders if not sender.join(timeout)]
+        worked = self._workers.join(_left(deadline))
+        busy = [sender for sender in self._senders if not sender.join(_left(deadline))]
         self._spool.close()
         log.event("stopped")
         return received and worked and not busy
+
+
+def _left(deadline: float) -> float:
+    return max(deadline - time.monotonic(), 0)
 
 
 def node_key(section: KeySection) -> bytes:
