@@ -104,7 +104,8 @@ class _Splicer:
         """Append those of the items to add that the sequence has not got already; returns its growth."""
         original = bytes(self._buffer[value : sequence.end]) if items else b""
         encoded = [encode_item(item, sequence.explicit) for item in items]
-        new = b"".join(item for item in encoded if item not in original)
+        # The content tells, whether the item that holds it is of defined length or not.
+        new = b"".join(item for item in encoded if item[8:] not in original)
         if new:
             self.pieces.append(new)
         return len(new)

@@ -217,6 +217,7 @@ class _Scan(Generic[R]):
                     return found, pos
                 if tag > watch:
                     found.append((self._required(watch), watch, pos, pos, pos, None))
+                    run = -1
                 watch = next(awaited)
 
             rule = rules.get(tag, other)

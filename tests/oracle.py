@@ -1,0 +1,146 @@
+"""The oracle: a slow, obvious implementation of what the engine does, written from the standard's table.
+
+It works on what pydicom reads, as plain nested lists of raw values, so that "only this changed" is judged on bytes.
+Of the engine it uses the dummies and the keyed functions only.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from pathlib import Path
+from typing import TypeAlias
+
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+
+import scp_anon
+from scp_anon.deid.dummies import BY_TAG, BY_VR
+from scp_anon.deid.identity import Identity
+from scp_anon.dicom.dictionary import dictionary
+from scp_anon.dicom.elements import DataSet, Value
+from scp_anon.dicom.uids import well_known_uids
+
+# A data set is tag → raw value without its padding, or items.
+Content: TypeAlias = "bytes | list[Plain]"
+Plain: TypeAlias = dict[int, "Content"]
+
+SPECIFIC_CHARACTER_SET, PATIENT_NAME, PATIENT_ID, METHOD, METHOD_CODES = (
+    0x00080005,
+    0x00100010,
+    0x00100020,
+    0x00120063,
+    0x00120064,
+)
+METHOD_ITEM: Plain = {
+    0x00080100: b"113100",
+    0x00080102: b"DCM",
+    0x00080104: b"Basic Application Confidentiality Profile",
+}
+_STRICTEST = {"Z/D": "D", "X/D": "D", "X/Z/D": "D", "X/Z": "Z", "X/Z/U*": "Z"}
+
+
+@cache
+def basic_profile() -> dict[int, str]:
+    """Tag → action code, by the shipped Table E.1-1, conditional codes by their strictest branch."""
+    table = Path(scp_anon.__file__).parent / "deid" / "standard" / "ps3.15-table-E.1-1.csv"
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if not set("XG") & set(row["tag"])]
+    codes = {int(row["tag"][1:5] + row["tag"][6:10], 16): row["basic_profile"] for row in rows}
+    return {tag: _STRICTEST.get(code, code) for tag, code in codes.items()}
+
+
+def plain(source: Dataset) -> Plain:
+    """What pydicom read of a data set, as raw values and items."""
+    content: Plain = {}
+    # All at once, as a look into a sequence makes pydicom decode other elements too.
+    elements = {tag: source.get_item(tag, keep_deferred=True) for tag in source.keys()}  # noqa: SIM118 - not a dict
+    for tag, element in elements.items():
+        vr = element.VR or dictionary().get(int(tag), ("UN",))[0]
+        if vr == "SQ":
+            content[int(tag)] = [plain(item) for item in source[tag].value]
+        elif isinstance(element, RawDataElement):
+            content[int(tag)] = unpadded(int(tag), element.value or b"")
+        else:
+            # pydicom decodes Specific Character Set as it reads.
+            assert tag == SPECIFIC_CHARACTER_SET, (tag, element)
+            terms = element.value if isinstance(element.value, str | None) else "\\".join(element.value)
+            content[int(tag)] = (terms or "").encode("ascii")
+    return content
+
+
+def unpadded(tag: int, value: bytes) -> bytes:
+    """A value without the one pad byte that it may have: text as well as UIDs."""
+    return value.rstrip(b" \0") if dictionary().get(tag, ("OB",))[0] not in ("OB", "OW", "UN") else value
+
+
+def deidentified(source: Plain, identity: Identity, methods: list[bytes]) -> Plain:
+    """What the engine should make of an instance; `methods` are our values of (0012,0063)."""
+    terms = _raw(source, SPECIFIC_CHARACTER_SET).decode("latin-1").split("\\")
+    patient = _pseudonym(identity, "id", _raw(source, PATIENT_ID), terms)
+    patient = patient or _pseudonym(identity, "name", _raw(source, PATIENT_NAME), terms)
+    result = _data_set(source, identity, patient, terms)
+    earlier = [value.strip(b" \0") for value in _raw(source, METHOD).split(b"\\") if value]
+    result[METHOD] = b"\\".join([value for value in earlier if value not in methods] + methods)
+    codes = result.setdefault(METHOD_CODES, [])
+    assert isinstance(codes, list)
+    if METHOD_ITEM not in codes:
+        codes.append(METHOD_ITEM)
+    result[0x00120062] = b"YES"
+    result[0x00280303] = b"REMOVED"
+    return result
+
+
+def _data_set(source: Plain, identity: Identity, patient: bytes, terms: list[str]) -> Plain:
+    result: Plain = {}
+    for tag, value in source.items():
+        group = tag >> 16
+        if group % 2 or group < 8 or tag == 0x00080001 or tag not in dictionary():
+            continue  # private, command or file meta, length to end, unknown: curves, overlays and group lengths too
+        action = basic_profile().get(tag, "K")
+        vr = dictionary()[tag][0]
+        if action == "X":
+            continue
+        if tag == PATIENT_ID:
+            result[tag] = _pseudonym(identity, "id", _raw(source, tag), terms) or patient
+        elif tag == PATIENT_NAME:
+            result[tag] = patient
+        elif action == "U" or (action == "D" and vr == "UI"):
+            result[tag] = b"\\".join(_new_uid(uid.strip(b"\0 "), identity) for uid in _raw(source, tag).split(b"\\"))
+        elif action == "Z":
+            result[tag] = [] if vr == "SQ" else b""
+        elif action == "D":
+            result[tag] = _dummy(tag, BY_TAG.get(tag) or BY_VR[vr])
+        elif isinstance(value, list):
+            result[tag] = [_data_set(item, identity, patient, terms) for item in value]
+        else:
+            result[tag] = value
+    return result
+
+
+def _dummy(tag: int, value: Value) -> Content:
+    return [_item(item) for item in value] if isinstance(value, tuple) else unpadded(tag, value)
+
+
+def _item(item: DataSet) -> Plain:
+    return {tag: _dummy(tag, value) for tag, _, value in item}
+
+
+def _new_uid(uid: bytes, identity: Identity) -> bytes:
+    return uid if not uid or uid in well_known_uids() else identity.uid(uid)
+
+
+def _pseudonym(identity: Identity, kind: str, raw: bytes, terms: list[str]) -> bytes:
+    raw = raw.strip(b"\0 ")
+    if not raw:
+        return b""
+    if raw.isascii() and b"\x1b" not in raw:
+        return identity.pseudonym(f"{kind}:{raw.decode('ascii')}")
+    return identity.pseudonym(f"{kind}:{decode_bytes(raw, convert_encodings(terms), set(b'^='))}")
+
+
+def _raw(source: Plain, tag: int) -> bytes:
+    value = source.get(tag, b"")
+    assert isinstance(value, bytes)
+    return value
