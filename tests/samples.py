@@ -9,6 +9,7 @@ from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -82,7 +83,7 @@ def encoded(ds: Dataset, syntax: str = ExplicitVRLittleEndian, undefined: bool =
             for item in element.value:
                 item.is_undefined_length_sequence_item = undefined
     ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = syntax
+    ds.file_meta.TransferSyntaxUID = UID(syntax)
     ds.file_meta.SourceApplicationEntityTitle = CANARY
     if syntax == ExplicitVRBigEndian and "PixelData" in ds:
         ds.PixelData = _swapped(ds.PixelData)
@@ -150,3 +151,14 @@ def _ui(value: str) -> bytes:
     raw = value.encode()
     raw += b"\0" * (len(raw) % 2)
     return b"\x02\x00\x10\x00UI" + len(raw).to_bytes(2, "little") + raw
+
+
+def encoded_data_set(ds: Dataset) -> bytes:
+    """A data set alone, in explicit VR little endian."""
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_dataset
+
+    target = DicomBytesIO()
+    target.is_implicit_VR, target.is_little_endian = False, True
+    write_dataset(target, ds)
+    return target.getvalue()

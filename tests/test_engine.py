@@ -63,7 +63,7 @@ def read(file: bytes) -> Dataset:
 def expected(source: Dataset, result: Dataset) -> oracle.Plain:
     """The oracle's answer. The profile's digest, which only the engine knows, is taken from its result."""
     value = result.get_item(0x00120063).value
-    methods = [value.split(b"\\")[-2] if not method else method for method in METHODS]
+    methods = [method or value.split(b"\\")[-2] for method in METHODS]
     return oracle.deidentified(oracle.plain(source), IDENTITY, methods)
 
 
@@ -80,6 +80,8 @@ def test_real_file_equals_the_oracle(path: Path) -> None:
     if path.name in NORMALISED:
         assert read(result).file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
         return
+    syntax = getattr(read(file).file_meta, "TransferSyntaxUID", None)
+    assert syntax in (None, read(result).file_meta.TransferSyntaxUID)
     assert oracle.plain(read(result)) == expected(read(file), read(result))
 
 
@@ -217,7 +219,7 @@ ROWS = [tag for tag in oracle.basic_profile() if tag >> 16 >= 8 and tag < 0xFFFA
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 def test_every_row_of_the_table(syntax: str, nested: bool) -> None:
-    """Each attribute of Table E.1-1, at the top or in a kept sequence, alone in an instance, is what the oracle says."""
+    """Each attribute of Table E.1-1, at the top or in a kept sequence, becomes what the oracle says."""
     assert len(ROWS) > 640
     for tag in ROWS:
         ds = samples.image(pixels=16)

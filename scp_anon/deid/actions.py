@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from scp_anon.deid import text
-from scp_anon.deid.dummies import BY_TAG, BY_VR
+from scp_anon.deid.dummies import BY_TAG, BY_VR, NEVER_EMPTY
 from scp_anon.deid.identity import Identity
 from scp_anon.dicom.elements import DataSet, Items, Value, encode_element
 from scp_anon.dicom.encoding import Found
@@ -112,8 +112,8 @@ def dummy(tag: int, vr: str) -> Rule:
 
 
 def empty(tag: int, vr: str) -> Rule:
-    """Z: a zero-length value; a sequence of no items."""
-    return constant(tag, vr, () if vr == "SQ" else b"")
+    """Z: a zero-length value; a sequence of no items, or of a dummy where one without items would be invalid."""
+    return constant(tag, vr, NEVER_EMPTY.get(tag, () if vr == "SQ" else b""))
 
 
 def new_uid() -> Rule:

@@ -13,7 +13,7 @@ from typing import Final
 
 from scp_anon.deid import actions
 from scp_anon.deid.actions import KEEP, REMOVE, Rule
-from scp_anon.deid.dummies import BY_TAG, BY_VR, code
+from scp_anon.deid.dummies import BY_TAG, BY_VR, NEVER_EMPTY, code
 from scp_anon.dicom.dictionary import dictionary, vr_of
 from scp_anon.dicom.elements import DataSet
 from scp_anon.dicom.encoding import Rules
@@ -115,7 +115,7 @@ def _basic_codes() -> dict[int, str]:
 
 def _digest(codes: Mapping[int, str]) -> str:
     """Eight digits that tell this set of rules, and what we replace values with, from every other."""
-    content = repr((sorted(codes.items()), sorted(BY_VR.items()), sorted(BY_TAG.items())))
+    content = repr((sorted(codes.items()), sorted(BY_VR.items()), sorted({**BY_TAG, **NEVER_EMPTY}.items())))
     return hashlib.sha256(content.encode()).hexdigest()[:8]
 
 

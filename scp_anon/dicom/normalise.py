@@ -82,7 +82,7 @@ def deflate(data_set: bytes) -> bytes:
 
 
 def normalise(data_set: Buffer, syntax: TransferSyntax) -> tuple[bytes, TransferSyntax]:
-    """Encode a data set anew in explicit VR little endian; returns it and that transfer syntax.
+    """Encode a data set anew in explicit VR little endian; returns it and the transfer syntax that it has then.
 
     pydicom takes it apart, and its raw values are put together again as they are, in the order of their tags; only
     the words of binary values are swapped where `syntax` is big endian. An unknown VR becomes the dictionary's or UN.
@@ -103,6 +103,8 @@ def normalise(data_set: Buffer, syntax: TransferSyntax) -> tuple[bytes, Transfer
         raise Undecodable(Reason.MALFORMED, type(error).__name__) from None
     if consumed != len(data_set):
         raise Undecodable(Reason.MALFORMED, "bytes that belong to no element")
+    if syntax.little_endian and not syntax.implicit_vr:
+        return encoded, syntax  # encapsulated pixel data stays what it is
     return encoded, transfer_syntaxes()[EXPLICIT_VR_LITTLE_ENDIAN]
 
 
