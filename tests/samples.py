@@ -61,7 +61,8 @@ def image(name: str = "1", study: str = "study", sop_class: str = CTImageStorage
     ds.SeriesNumber = ds.InstanceNumber = "1"
     ds.SamplesPerPixel = 1
     ds.PhotometricInterpretation = "MONOCHROME2"
-    ds.Rows, ds.Columns = 1, pixels // 2
+    ds.Columns = min(pixels // 2, 1024)
+    ds.Rows = pixels // 2 // ds.Columns
     ds.BitsAllocated = ds.BitsStored = 16
     ds.HighBit = 15
     ds.PixelRepresentation = 0

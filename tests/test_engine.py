@@ -330,7 +330,7 @@ def test_target_is_never_overwritten_nor_left_half_done(tmp_path: Path) -> None:
 def test_large_file_is_mapped_with_the_same_result(tmp_path: Path) -> None:
     """Above the limit the file is mapped and long ranges are copied by the kernel: the bytes are the same."""
     ds = samples.image(pixels=60000)
-    ds.Rows, ds.PixelData = 200, ds.PixelData * 200
+    ds.Rows, ds.PixelData = ds.Rows * 200, ds.PixelData * 200
     file = samples.encoded(ds)
     assert len(file) > READ_LIMIT
     source, target = tmp_path / "source", tmp_path / "target"

@@ -1,0 +1,216 @@
+"""Real processes for the tests: a node, Orthanc, storescp; each on free ports in a folder of its own, each ended at last."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from tests.peers import free_port, require_peer
+
+AE_TITLE = "SCP_ANON"
+_PATIENCE = 30.0
+T = TypeVar("T")
+
+
+def eventually(condition: Callable[[], T], timeout: float = _PATIENCE) -> T:
+    """What `condition` returns as soon as that is true. Fails with its last value when it never is."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"still {value!r} after {timeout} s"
+        time.sleep(0.02)
+    return value
+
+
+class Node:
+    """A node as a process, with its configuration, spool and output under one folder."""
+
+    def __init__(self, folder: Path, **changes: Any) -> None:
+        """`changes` go over the configuration: one route, into the folder `out`, no reserve, quick retries."""
+        self.folder = folder
+        self.out = folder / "out"
+        self.spool = folder / "spool"
+        self.port = free_port()
+        self.config: dict[str, Any] = {
+            "key": {"file": str(folder / "key"), "create": True},
+            "spool": {"path": str(self.spool), "reserve": 0},
+            "listen": [{"address": "127.0.0.1", "port": self.port}],
+            "routes": [{"called_ae_title": AE_TITLE, "project": "test", "destinations": ["disk"]}],
+            "destinations": {"disk": {"type": "folder", "path": str(self.out)}},
+            "retry": {"first": "200ms", "limit": "1s"},
+            "log": {"level": "debug"},
+            **changes,
+        }
+        self.log_path = folder / "node.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def config_path(self) -> Path:
+        """The configuration, as it is now."""
+        path = self.folder / "node.yaml"
+        path.write_text(yaml.safe_dump(self.config), encoding="utf-8")
+        return path
+
+    def start(self, wait: bool = True) -> None:
+        """Start it, and wait until it listens."""
+        known = len(self.events("listening"))
+        with self.log_path.open("ab") as log:
+            command = [sys.executable, "-m", "scp_anon", "serve", "-c", str(self.config_path)]
+            self.process = subprocess.Popen(command, stderr=log, stdout=log)
+        if wait:
+            eventually(lambda: len(self.events("listening")) > known or self._ended())
+            assert not self._ended(), self.log_path.read_text(encoding="utf-8")
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, and wait for the end; returns the exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        code = self.process.wait(_PATIENCE)
+        self.process = None
+        return code
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of ours with this node's configuration."""
+        return scp_anon(*arguments, "-c", str(self.config_path))
+
+    def events(self, name: str = "") -> list[dict[str, Any]]:
+        """The logged events of a name, or all."""
+        if not self.log_path.exists():
+            return []
+        lines = self.log_path.read_text(encoding="utf-8").splitlines()
+        events = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        return [event for event in events if not name or event["event"] == name]
+
+    def delivered(self) -> list[Path]:
+        """The files in the output folder."""
+        return sorted(self.out.rglob("*.dcm"))
+
+    def in_spool(self, place: str) -> list[Path]:
+        """The entries in a place of the spool."""
+        return [path for path in (self.spool / place).rglob("*") if path.is_file()]
+
+    def is_at_rest(self) -> bool:
+        """Nothing waits and nothing is in hand."""
+        return not any(self.in_spool(place) for place in ("tmp", "incoming", "active", "outgoing"))
+
+    def _ended(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+
+@contextlib.contextmanager
+def running_node(folder: Path, **changes: Any) -> Iterator[Node]:
+    """A node that runs for the time of the block."""
+    folder.mkdir(parents=True, exist_ok=True)
+    node = Node(folder, **changes)
+    try:
+        node.start()
+        yield node
+    finally:
+        if node.process is not None:
+            node.process.kill()
+            node.process.wait()
+
+
+class Orthanc:
+    """An Orthanc as a process, and what of its REST interface the tests need."""
+
+    def __init__(self, folder: Path, aet: str = "ORTHANC", config: dict[str, Any] | None = None) -> None:
+        self.dicom_port, self._http_port = free_port(), free_port()
+        self.aet = aet
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = {
+            "UnknownSopClassAccepted": True,
+            "DicomAlwaysAllowStore": True,
+            "AuthenticationEnabled": False,
+            "OverwriteInstances": True,
+            **(config or {}),
+            "DicomAet": aet,
+            "DicomPort": self.dicom_port,
+            "HttpPort": self._http_port,
+            "StorageDirectory": str(folder),
+            "IndexDirectory": str(folder),
+        }
+        (folder / "orthanc.json").write_text(json.dumps(settings), encoding="utf-8")
+        with (folder / "orthanc.log").open("wb") as log:
+            command = [require_peer("Orthanc"), str(folder / "orthanc.json")]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def rest(self, path: str, body: bytes | str | dict[str, Any] | None = None, method: str = "") -> Any:
+        """A REST call; returns the decoded answer, or bytes of a file."""
+        data = json.dumps(body).encode() if isinstance(body, dict) else body.encode() if isinstance(body, str) else body
+        request = urllib.request.Request(  # noqa: S310 - our own Orthanc on the loopback interface
+            f"http://127.0.0.1:{self._http_port}{path}", data, method=method or ("POST" if body is not None else "GET")
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - likewise
+            content = answer.read()
+        return json.loads(content) if answer.headers.get_content_type() == "application/json" else content
+
+    def is_up(self) -> bool:
+        """Whether it answers."""
+        try:
+            return bool(self.rest("/system"))
+        except OSError:
+            return False
+
+    def instances(self) -> dict[str, bytes]:
+        """What it holds: SOP Instance UID → DICOM file."""
+        found = {}
+        for identifier in self.rest("/instances"):
+            uid = self.rest(f"/instances/{identifier}/simplified-tags")["SOPInstanceUID"]
+            found[uid] = self.rest(f"/instances/{identifier}/file")
+        return found
+
+    def send(self, name: str, host: str, port: int, called: str) -> None:
+        """Send all that it holds to a modality, which is registered as `name`."""
+        self.rest(f"/modalities/{name}", {"AET": called, "Host": host, "Port": port}, "PUT")
+        self.rest(f"/modalities/{name}/store", json.dumps(self.rest("/instances")))
+
+
+@contextlib.contextmanager
+def running_orthanc(folder: Path, **options: Any) -> Iterator[Orthanc]:
+    """An Orthanc that runs for the time of the block."""
+    orthanc = Orthanc(folder, **options)
+    try:
+        eventually(orthanc.is_up)
+        yield orthanc
+    finally:
+        orthanc.process.kill()
+        orthanc.process.wait()
+
+
+@contextlib.contextmanager
+def running_storescp(folder: Path, port: int, *options: str) -> Iterator[Path]:
+    """DCMTK's storescp that writes to `folder` for the time of the block."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [require_peer("storescp"), "-od", str(folder), "--accept-all", *options, str(port)]
+    with (folder.parent / "storescp.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        eventually(lambda: scp_anon("echo", "127.0.0.1", str(port)).returncode == 0)
+        yield folder
+    finally:
+        process.kill()
+        process.wait()
+
+
+def scp_anon(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run our command line."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    command = [sys.executable, "-m", "scp_anon", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder, env=environment, check=False)
+
+
+def storescu(port: int, *arguments: str, called: str = AE_TITLE) -> subprocess.CompletedProcess[str]:
+    """Run DCMTK's storescu against a node."""
+    command = [require_peer("storescu"), "-aec", called, "127.0.0.1", str(port), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, errors="replace")
