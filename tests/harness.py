@@ -192,7 +192,7 @@ def running_orthanc(folder: Path, **options: Any) -> Iterator[Orthanc]:
 def running_storescp(folder: Path, port: int, *options: str) -> Iterator[Path]:
     """DCMTK's storescp that writes to `folder` for the time of the block."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [require_peer("storescp"), "-od", str(folder), "--accept-all", *options, str(port)]
+    command = [require_peer("storescp"), "-od", str(folder), "--accept-all", "--fork", *options, str(port)]
     with (folder.parent / "storescp.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:

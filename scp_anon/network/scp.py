@@ -136,13 +136,14 @@ class Server:
                 self._services.discard(service)
                 self._changed.notify_all()
 
-    def _admit(self, request: negotiation.Request) -> None:
+    def _admit(self, service: _Service, request: negotiation.Request) -> None:
         """Raise Rejected unless this association may be: a known called AE title, and fewer than the limit."""
         if not self._is_called(request.called_ae_title):
             raise Rejected(1, 1, 7)
         with self._changed:
             if sum(service.established for service in self._services) >= self._limits.associations:
                 raise Rejected(2, 3, 2)
+            service.established = True
 
 
 class _Service:
@@ -154,7 +155,7 @@ class _Service:
         address: str,
         storage: Storage,
         limits: Limits,
-        admit: Callable[[negotiation.Request], None],
+        admit: Callable[[_Service, negotiation.Request], None],
     ) -> None:
         self.established = False
         self._socket = connected
@@ -196,7 +197,7 @@ class _Service:
         try:
             request = negotiation.read_request(connection)
             calling, called, _ = request
-            self._admit(request)
+            self._admit(self, request)
             association = negotiation.accept(connection, request)
         except Rejected as rejected:
             connection.send(pdu.reject(rejected.result, rejected.source, rejected.diagnostic))
@@ -209,7 +210,6 @@ class _Service:
                 "association-aborted", address=self._address, reason=str(aborted), calling=calling, called=called
             )
         else:
-            self.established = True
             connection.set_deadline(None)
             connection.set_timeout(self._limits.idle_timeout)
             log.event("association-accepted", address=self._address, calling=calling, called=called)
