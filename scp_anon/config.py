@@ -68,7 +68,7 @@ def _profile(value: str) -> str:
 Size: TypeAlias = Annotated[int, BeforeValidator(_size)]
 Duration: TypeAlias = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
 AETitle: TypeAlias = Annotated[str, AfterValidator(_ae_title)]
-Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,47}$")]
 Port: TypeAlias = Annotated[int, Field(ge=0, le=65535)]
 
 

@@ -7,12 +7,15 @@ into a name but its AE title, and that one quoted; never a UID.
 from __future__ import annotations
 
 import secrets
+import string
 import time
 from typing import NamedTuple, Self
 from urllib.parse import quote, unquote
 
 _SEPARATOR = ","
 _DETAIL_LIMIT = 40
+# All that is printable but the separator, the slash, and the percent sign of the quoting itself.
+_UNQUOTED = "".join(set(string.punctuation) - set(",/%")) + " "
 
 
 class Envelope(NamedTuple):
@@ -46,9 +49,9 @@ class Envelope(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The file name: at most 250 bytes, as AE titles have 16 and names of destinations 64."""
+        """The file name: at most 255 bytes, as AE titles have 16 and names of destinations 48."""
         texts = self._replace(detail=self.detail[:_DETAIL_LIMIT])
-        return _SEPARATOR.join(quote(str(part), safe=" ()") for part in texts)
+        return _SEPARATOR.join(quote(str(part), safe=_UNQUOTED) for part in texts)
 
     @property
     def arrival(self) -> float:

@@ -53,17 +53,17 @@ class Workers:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            entry = self._spool.claim()
-            if entry is None:
-                return
-            if self._stopping.is_set():
-                self._spool.put_back(entry)
-                return
             try:
+                entry = self._spool.claim()
+                if entry is None:
+                    return
+                if self._stopping.is_set():
+                    self._spool.put_back(entry)
+                    return
                 self._work(entry)
             except OSError as error:
-                # Not even a rename went well. The original stays in active, for the next start; the thread lives on.
-                log.error("disk-trouble", entry=entry.envelope.id, detail=type(error).__name__)
+                # Not even a rename went well. The original stays where it is; the thread lives on.
+                log.error("disk-trouble", detail=type(error).__name__)
                 self._stopping.wait(_DISK_TROUBLE)
 
     def _work(self, entry: Entry) -> None:

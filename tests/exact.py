@@ -15,7 +15,15 @@ from scp_anon.deid.identity import Identity
 from scp_anon.dicom.dictionary import dictionary
 from scp_anon.dicom.elements import DataSet, Value
 from scp_anon.dicom.uids import well_known_uids
-from tests.oracle import METHOD, METHOD_CODES, METHOD_ITEM, PATIENT_ID, PATIENT_NAME, SPECIFIC_CHARACTER_SET, basic_profile
+from tests.oracle import (
+    METHOD,
+    METHOD_CODES,
+    METHOD_ITEM,
+    PATIENT_ID,
+    PATIENT_NAME,
+    SPECIFIC_CHARACTER_SET,
+    basic_profile,
+)
 from tests.wire import IMPLICIT, Element, Elements, Item
 
 LENGTH_TO_END = 0x00080001
@@ -39,7 +47,12 @@ def deidentified(source: Elements, explicit: bool, identity: Identity, methods: 
     present = {element.tag for element in source}
     absent = [
         Element(tag, vr if explicit else IMPLICIT, value)
-        for tag, vr, value in ((0x00120062, "CS", b""), (METHOD, "LO", b""), (METHOD_CODES, "SQ", ()), (0x00280303, "CS", b""))
+        for tag, vr, value in (
+            (0x00120062, "CS", b""),
+            (METHOD, "LO", b""),
+            (METHOD_CODES, "SQ", ()),
+            (0x00280303, "CS", b""),
+        )
         if tag not in present
     ]
     whole = tuple(sorted((*source, *absent), key=lambda element: element.tag))
@@ -62,7 +75,7 @@ def _element(element: Element, patient: Patient, methods: tuple[bytes, ...]) -> 
     if code == "X":
         return None
     if tag in REMOVED:
-        return _text(element, vr, REMOVED[tag])
+        return _constant(element, vr, REMOVED[tag])
     if tag == METHOD:
         earlier = [value.strip(b"\0 ") for value in raw.split(b"\\")] if raw else []
         return _text(element, vr, b"\\".join([*(value for value in earlier if value not in methods), *methods]))
@@ -95,13 +108,20 @@ def _plain(item: Item) -> dict[int, bytes]:
 
 
 def _text(element: Element, vr: str, value: bytes) -> Element:
+    """The element with another value; one that was and stays empty is not touched, whatever its VR."""
+    if not value and not element.value:
+        return element
+    return _constant(element, vr, value)
+
+
+def _constant(element: Element, vr: str, value: bytes) -> Element:
     pad = b"\0" if vr in ("UI", "OB", "UN") else b" "
     return Element(element.tag, element.vr and vr, value + pad * (len(value) % 2))
 
 
 def _dummy(element: Element, vr: str, value: Value) -> Element:
     if isinstance(value, bytes):
-        return _text(element, vr, value)
+        return _constant(element, vr, value)
     explicit = element.vr != IMPLICIT
     return Element(element.tag, element.vr and vr, tuple(Item(_item(item, explicit)) for item in value))
 

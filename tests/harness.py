@@ -1,4 +1,4 @@
-"""Real processes for the tests: a node, Orthanc, storescp; each on free ports in a folder of its own, each ended at last."""
+"""Real processes for the tests: a node, Orthanc, storescp; each on free ports in a folder of its own, and ended."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class Orthanc:
     def rest(self, path: str, body: bytes | str | dict[str, Any] | None = None, method: str = "") -> Any:
         """A REST call; returns the decoded answer, or bytes of a file."""
         data = json.dumps(body).encode() if isinstance(body, dict) else body.encode() if isinstance(body, str) else body
-        request = urllib.request.Request(  # noqa: S310 - our own Orthanc on the loopback interface
+        request = urllib.request.Request(
             f"http://127.0.0.1:{self._http_port}{path}", data, method=method or ("POST" if body is not None else "GET")
         )
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - likewise
@@ -207,7 +207,9 @@ def scp_anon(*arguments: str, folder: Path | None = None) -> subprocess.Complete
     """Run our command line."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     command = [sys.executable, "-m", "scp_anon", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder, env=environment, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, cwd=folder, env=environment, check=False
+    )
 
 
 def storescu(port: int, *arguments: str, called: str = AE_TITLE) -> subprocess.CompletedProcess[str]:

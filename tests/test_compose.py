@@ -1,4 +1,4 @@
-"""docker-compose.yml, the Dockerfile and both sides' configuration: they agree, and with them a node and an Orthanc work.
+"""docker-compose.yml, the Dockerfile and both sides' configuration agree, and a node and an Orthanc work with them.
 
 There may be no container engine where the tests run, so the compose file is read, and its two services are started as
 processes with their very configurations. `make image-test` builds the image for real.

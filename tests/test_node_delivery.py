@@ -50,7 +50,7 @@ def new_uids(node: Node, files: dict[str, Path]) -> set[str]:
 
 def at(folder: Path) -> dict[str, Dataset]:
     """The instances in a folder, by SOP Instance UID; each must be there once."""
-    found = [dcmread(path) for path in folder.rglob("*") if path.is_file()]
+    found: list[Dataset] = [dcmread(path) for path in folder.rglob("*") if path.is_file()]
     by_uid = {str(ds.SOPInstanceUID): ds for ds in found}
     assert len(by_uid) == len(found)
     return by_uid
@@ -186,7 +186,8 @@ def test_pdu_lengths_of_the_destination(pdu: str, tmp_path: Path) -> None:
 def test_two_routes_are_two_projects(tmp_path: Path) -> None:
     """One AE title a study: the same image sent to two of them becomes two that have nothing in common."""
     routes = [
-        {"called_ae_title": name, "project": name.lower(), "destinations": [name.lower()]} for name in ("LUNG", "STROKE")
+        {"called_ae_title": name, "project": name.lower(), "destinations": [name.lower()]}
+        for name in ("LUNG", "STROKE")
     ]
     folders = {name: {"type": "folder", "path": str(tmp_path / name)} for name in ("lung", "stroke")}
     (tmp_path / "image.dcm").write_bytes(samples.encoded(samples.image()))

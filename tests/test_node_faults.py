@@ -30,6 +30,7 @@ from tests import samples
 from tests.harness import AE_TITLE, Node, eventually, running_node, running_storescp, scp_anon, storescu
 from tests.peers import free_port
 
+WHOLE = samples.encoded(samples.image())
 CT = Context(CTImageStorage, ExplicitVRLittleEndian)
 CRASH_ROUNDS = int(os.environ.get("SCP_ANON_CRASH_ROUNDS", "4"))
 LARGE = int(os.environ.get("SCP_ANON_LARGE_OBJECT", str(300 << 20)))
@@ -71,7 +72,7 @@ def destination(port: int, answer: Callable[[int, evt.Event], int]) -> Iterator[
     def on_store(event: evt.Event) -> int:
         status = answer(next(count), event)
         if status in (0, 0xB000):
-            taken.append(str(event.request.AffectedSOPInstanceUID))
+            taken.append(str(event.request.AffectedSOPInstanceUID))  # type: ignore[union-attr]  # a C-STORE-RQ
         return status
 
     entity = AE("DESTINATION")
@@ -80,6 +81,7 @@ def destination(port: int, answer: Callable[[int, evt.Event], int]) -> Iterator[
     try:
         yield taken
     finally:
+        assert server is not None
         server.shutdown()
 
 
@@ -231,9 +233,13 @@ def test_destination_that_closes_idle_associations(tmp_path: Path) -> None:
     port = free_port()
     ended = threading.Event()
 
+    def abort(event: evt.Event) -> None:
+        event.assoc.abort()
+        ended.set()
+
     def answer(n: int, event: evt.Event) -> int:
         if n == 0:
-            threading.Timer(0.2, lambda: (event.assoc.abort(), ended.set())).start()
+            threading.Timer(0.2, abort, [event]).start()
         return 0
 
     first, second = write_images(tmp_path / "images", 2)
@@ -297,7 +303,7 @@ def test_instance_that_is_not_the_one_announced(tmp_path: Path) -> None:
     [
         (b"CANARY rubbish that is no data set at all" * 10, "malformed"),
         (b"", "missing-uid"),
-        (samples.encoded(samples.image())[samples.data_set_start(samples.encoded(samples.image())) : -400], "truncated"),
+        (WHOLE[samples.data_set_start(WHOLE) : -400], "truncated"),
     ],
 )
 def test_rubbish_is_kept_and_quarantined(data_set: bytes, reason: str, tmp_path: Path) -> None:
@@ -383,7 +389,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 12 MB."""
     place = tmp_path / "small"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", place], capture_output=True, check=False)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(place)]
+    mounted = subprocess.run(mount, capture_output=True, check=False)
     if mounted.returncode:
         pytest.skip("mounting a small file system is not permitted here")
     yield place
@@ -479,7 +486,7 @@ def test_port_in_use(tmp_path: Path) -> None:
     [
         ({"key": {"file": "KEY"}}, "no such key; make one with: scp-anon keygen"),
         ({"colour": "blue"}, "unknown key"),
-        ({"routes": [{"called_ae_title": "A", "project": "p", "destinations": ["nowhere"]}]}, "there is no destination"),
+        ({"routes": [{"called_ae_title": "A", "project": "p", "destinations": ["x"]}]}, "there is no destination"),
         ({"destinations": {"disk": {"type": "folder", "path": "/dev/null/out"}}}, "cannot be made"),
         ({"spool": {"path": "/dev/null/spool"}}, "spool /dev/null/spool"),
     ],
@@ -521,4 +528,3 @@ def test_orphans_of_a_removed_route(tmp_path: Path) -> None:
         node.start()
         assert node.command("quarantine", "release", "0000000000000001").returncode == 0
         eventually(node.delivered)
-

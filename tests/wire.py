@@ -15,6 +15,11 @@ from scp_anon.dicom.dictionary import vr_of
 
 LONG: Final = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 SHORT: Final = frozenset("AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_WORD: Final = {
+    **dict.fromkeys(("AT", "OW", "SS", "US"), 2),
+    **dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), 4),
+    **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), 8),
+}
 UNDEFINED: Final = 0xFFFFFFFF
 IMPLICIT: Final = ""
 
@@ -71,19 +76,24 @@ def _header(tag: int, length: int) -> bytes:
     return struct.pack("<HHI", tag >> 16, tag & 0xFFFF, length)
 
 
-def decode(data: bytes, explicit: bool) -> Elements:
-    """The elements of an encoded data set. Raises ValueError for every byte that is not as the standard has it."""
-    elements, end = _Reader(data).data_set(0, len(data), explicit, delimited=False)
+def decode(data: bytes, explicit: bool, order: str = "<") -> Elements:
+    """The elements of an encoded data set. Raises ValueError for every byte that is not as the standard has it.
+
+    `order` is struct's sign for the byte order; values come little endian whatever it is.
+    """
+    elements, end = _Reader(data, order).data_set(0, len(data), explicit, delimited=False)
     if end != len(data):
         raise ValueError("bytes behind the data set")
     return elements
 
 
 class _Reader:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, order: str) -> None:
         self._data = data
+        self._order = order
 
     def _take(self, form: str, pos: int, end: int) -> tuple[int, ...]:
+        form = self._order + form
         if pos + struct.calcsize(form) > end:
             raise ValueError(f"header cut off at {pos}")
         return struct.unpack_from(form, self._data, pos)
@@ -91,7 +101,7 @@ class _Reader:
     def data_set(self, pos: int, end: int, explicit: bool, delimited: bool) -> tuple[Elements, int]:
         elements: list[Element] = []
         while pos < end:
-            group, number, length = self._take("<HHI", pos, end)
+            group, number, length = self._take("HHI", pos, end)
             tag = group << 16 | number
             if delimited and tag == 0xFFFEE00D:
                 if length:
@@ -112,12 +122,12 @@ class _Reader:
             if vr not in LONG | SHORT:
                 raise ValueError(f"{tag:08X} has no VR")
         if vr in LONG:
-            reserved, length = self._take("<HI", pos + 6, end)
+            reserved, length = self._take("HI", pos + 6, end)
             pos += 12
             if reserved:
                 raise ValueError(f"{tag:08X}: reserved bytes")
         else:
-            (length,) = self._take("<H" if explicit else "<I", pos + (6 if explicit else 4), end)
+            (length,) = self._take("H" if explicit else "I", pos + (6 if explicit else 4), end)
             pos += 8
         undefined = length == UNDEFINED and (vr in LONG or vr == IMPLICIT)
         if not undefined and pos + length > end:
@@ -127,14 +137,21 @@ class _Reader:
             return Element(tag, vr, self._data[pos : stop - 8], True), stop
         opaque = vr in (IMPLICIT, "UN")
         if vr != "SQ" and not (opaque and (undefined or vr_of(tag) == "SQ")):
-            return Element(tag, vr, self._data[pos : pos + length]), pos + length
+            return Element(tag, vr, self._little(vr, self._data[pos : pos + length])), pos + length
         items, stop = self._items(pos, end if undefined else pos + length, vr == "SQ", undefined)
         return Element(tag, vr, items, undefined), stop
+
+    def _little(self, vr: str, value: bytes) -> bytes:
+        """A value with the bytes of its words in little endian order (PS3.5 7.3)."""
+        size = _WORD.get(vr, 1)
+        if self._order == "<" or size == 1:
+            return value
+        return b"".join(value[i : i + size][::-1] for i in range(0, len(value), size))
 
     def _items(self, pos: int, end: int, explicit: bool, undefined: bool) -> tuple[tuple[Item, ...], int]:
         items: list[Item] = []
         while pos < end:
-            group, number, length = self._take("<HHI", pos, end)
+            group, number, length = self._take("HHI", pos, end)
             tag = group << 16 | number
             pos += 8
             if undefined and tag == 0xFFFEE0DD and not length:
@@ -155,7 +172,7 @@ class _Reader:
 
     def _fragments(self, pos: int, end: int) -> int:
         while True:
-            group, number, length = self._take("<HHI", pos, end)
+            group, number, length = self._take("HHI", pos, end)
             pos += 8
             if (group, number, length) == (0xFFFE, 0xE0DD, 0):
                 return pos

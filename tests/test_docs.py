@@ -1,0 +1,102 @@
+"""Everything that a user can set, call or meet is documented; what the documents point at is there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from scp_anon import Reason, config, log
+from scp_anon.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def page(name: str) -> str:
+    """A page of docs/."""
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def test_every_quarantine_reason() -> None:
+    """The table has each reason, and no other."""
+    assert set(re.findall(r"^\| `([\w-]+)`", page("quarantine.md"), re.MULTILINE)) == set(Reason)
+
+
+def settings(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings of a section, by their names in the table, with their defaults."""
+    for name, field in section.model_fields.items():
+        inner = {
+            "listen": ("listen[].", [config.ListenSection]),
+            "routes": ("routes[].", [config.RouteSection]),
+            "destinations": ("destinations.NAME.", [config.FolderSection, config.DicomSection]),
+        }.get(prefix + name)
+        if inner is not None:
+            for part in inner[1]:
+                yield from settings(part, inner[0])
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from settings(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field.default
+
+
+def test_every_setting_with_its_default() -> None:
+    """The table has each setting, no other, and the default that the code has."""
+    table = page("configuration.md").split("## The log")[0]
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
+    documented = {row[1].strip("` "): row[3].strip("` ") for row in rows}
+    known = dict(settings(config.Config))
+    assert documented.keys() == known.keys()
+    for name, default in known.items():
+        if name != "workers":
+            said = "" if default is PydanticUndefined else str(default)
+            assert documented[name] == (said.lower() if isinstance(default, bool) else said), name
+
+
+def test_every_log_field() -> None:
+    """The table has each field of the log, and no other."""
+    rows = [line for line in page("configuration.md").split("## The log")[1].splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in rows))) == set(log.FIELDS)
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command, by its words."""
+    group = typer.main.get_command(app)
+    for name, command in group.commands.items():  # type: ignore[attr-defined]  # a group, as there are several
+        for inner_name, inner in getattr(command, "commands", {}).items():
+            yield f"{name} {inner_name}", inner
+        if not hasattr(command, "commands"):
+            yield name, command
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()), ids=[name for name, _ in commands()])
+def test_every_command_with_its_options(name: str, command: Any) -> None:
+    """The page has each command, and each of its options."""
+    text = page("commands.md")
+    assert f"| `{name} " in text
+    for parameter in command.params:
+        for option in parameter.opts:
+            if option.startswith("--") and option != "--help":
+                assert f"`{option}" in text, option
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link in the pages is to a file that is there."""
+    for path in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_architecture_names_every_module() -> None:
+    """The house plan has each module, and none that is gone."""
+    text = page("architecture.md")
+    modules = [path for path in (ROOT / "scp_anon").rglob("*.py") if path.parent.name != "cli"]
+    names = {path.name for path in modules} - {"__init__.py", "__main__.py", "version.py"}
+    named = set(re.findall(r"\b(\w+\.py)\b", text))
+    assert names == named

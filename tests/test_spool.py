@@ -1,0 +1,438 @@
+"""The spool keeps its promise: against a model, through crashes and failing calls, in the order that it says."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from scp_anon import ready
+from scp_anon.envelope import Envelope
+from scp_anon.errors import ConfigError, Reason, Refused, SpoolFull
+from scp_anon.ready import Ready
+from scp_anon.spool import MAXIMUM_ATTEMPTS, Entry, Inspection, Spool
+
+DESTINATIONS = ["one", "two"]
+
+
+def committed(spool: Spool, content: bytes = b"original") -> Entry:
+    """A new entry of incoming."""
+    with spool.draft() as draft:
+        draft.write(content)
+        return spool.commit(draft, "ROUTE", "CALLER")
+
+
+def published(spool: Spool, entry: Entry, destinations: list[str]) -> None:
+    """The claimed entry, handed to the destinations."""
+    with spool.draft() as draft:
+        draft.write(b"result of " + entry.path.read_bytes())
+        spool.publish(entry, draft, destinations)
+
+
+def crash(spool: Spool) -> None:
+    """What is left of a process that was killed: its lock is gone, its places are not."""
+    os.close(spool._lock)
+
+
+class Model(RuleBasedStateMachine):
+    """Each original is, at any time, in the places where the model says that it is, with the content that it says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.spool = Spool(self.folder, DESTINATIONS)
+        self.number = 0
+        self.where: dict[str, set[str]] = {}  # id of the content → its places
+        self.claimed: list[Entry] = []
+        self.taken: list[tuple[str, Entry]] = []
+        self.attempts: dict[str, int] = {}
+
+    def content(self, entry: Entry) -> str:
+        """The id of an entry's content."""
+        return entry.path.read_text().split()[-1]
+
+    @rule()
+    def commit(self) -> None:
+        """Something arrives."""
+        self.number += 1
+        committed(self.spool, f"original {self.number}".encode())
+        self.where[str(self.number)] = {"incoming"}
+        self.attempts[str(self.number)] = 0
+
+    @rule()
+    def claim(self) -> None:
+        """A worker takes the next."""
+        entry = self.spool.claim(0)
+        if entry is None:
+            assert not [places for places in self.where.values() if "incoming" in places]
+            return
+        number = self.content(entry)
+        assert self.where[number] == {"incoming"}
+        self.where[number] = {"active"}
+        self.attempts[number] += 1
+        assert entry.envelope.attempt == self.attempts[number]
+        self.claimed.append(entry)
+
+    @precondition(lambda self: self.claimed)
+    @rule(destinations=st.lists(st.sampled_from(DESTINATIONS), min_size=1, unique=True))
+    def publish(self, destinations: list[str]) -> None:
+        """A worker is done."""
+        entry = self.claimed.pop(0)
+        number = self.content(entry)
+        published(self.spool, entry, destinations)
+        self.where[number] = {f"outgoing {name}" for name in destinations}
+
+    @precondition(lambda self: self.claimed)
+    @rule()
+    def put_back(self) -> None:
+        """A worker stops."""
+        entry = self.claimed.pop()
+        number = self.content(entry)
+        self.spool.put_back(entry)
+        self.where[number] = {"incoming"}
+        self.attempts[number] -= 1
+
+    @precondition(lambda self: self.claimed)
+    @rule()
+    def quarantine(self) -> None:
+        """An original cannot be ruled on."""
+        entry = self.claimed.pop()
+        number = self.content(entry)
+        self.spool.quarantine(entry, Reason.MALFORMED, "(0010,0010)")
+        self.where[number] = {"quarantine"}
+
+    @rule(destination=st.sampled_from(DESTINATIONS))
+    def depart(self, destination: str) -> None:
+        """A sender takes the next."""
+        entry = self.spool.depart(destination, 0)
+        if entry is not None:
+            assert f"outgoing {destination}" in self.where[self.content(entry)]
+            assert (destination, entry.path) not in [(name, other.path) for name, other in self.taken]
+            self.taken.append((destination, entry))
+
+    @precondition(lambda self: self.taken)
+    @rule(outcome=st.sampled_from(["acknowledge", "defer", "hand back", "refuse"]))
+    def deliver(self, outcome: str) -> None:
+        """A sender is done."""
+        destination, entry = self.taken.pop(0)
+        number = self.content(entry)
+        if outcome == "acknowledge":
+            self.spool.acknowledge(destination, entry)
+            self.where[number].discard(f"outgoing {destination}")
+        elif outcome == "defer":
+            self.spool.defer(destination, entry, 0)
+        elif outcome == "hand back":
+            self.spool.hand_back(destination, entry)
+        else:
+            self.spool.quarantine(entry, Reason.REFUSED_BY_DESTINATION, "C000H", destination)
+            self.where[number].discard(f"outgoing {destination}")
+            self.where[number].add(f"quarantine {destination}")
+
+    @rule(kind=st.sampled_from(["release", "drop"]))
+    def operate(self, kind: str) -> None:
+        """An operator looks at the oldest entry of quarantine."""
+        inspection = Inspection(self.folder)
+        for entry in list(inspection.quarantined())[:1]:
+            number, destination = self.content(entry), entry.envelope.destination
+            getattr(inspection, kind)(entry)
+            self.where[number].discard(f"quarantine {destination}".strip())
+            if kind == "release":
+                self.where[number].add(f"outgoing {destination}" if destination else "incoming")
+                self.attempts[number] = 0 if not destination else self.attempts[number]
+
+    @rule(clean=st.booleans())
+    def restart(self, clean: bool) -> None:
+        """The process ends, well or not, and another takes over."""
+        if clean:
+            for entry in self.claimed:
+                self.attempts[self.content(entry)] -= 1
+                self.spool.put_back(entry)
+            self.spool.close()
+        else:
+            crash(self.spool)
+        for number, places in self.where.items():
+            if places == {"active"}:
+                over = not clean and self.attempts[number] >= MAXIMUM_ATTEMPTS
+                self.where[number] = {"quarantine"} if over else {"incoming"}
+        self.claimed, self.taken = [], []
+        self.spool = Spool(self.folder, DESTINATIONS)
+
+    @invariant()
+    def everything_is_where_it_should_be(self) -> None:
+        """Nothing is lost, nothing is anywhere else."""
+        found: dict[str, set[str]] = {number: set() for number in self.where}
+        for place in ("incoming", "active", "quarantine", "outgoing"):
+            for path in (self.folder / place).rglob("*,*"):
+                entry = Entry(Envelope.parse(path.name), path)
+                suffix = path.parent.name if place == "outgoing" else entry.envelope.destination
+                found[self.content(entry)].add(f"{place} {suffix}".strip())
+        assert found == self.where
+
+    def teardown(self) -> None:
+        """Leave nothing behind."""
+        self.spool.close()
+        shutil.rmtree(self.folder)
+
+
+TestModel = Model.TestCase
+TestModel.settings = settings(max_examples=40, stateful_step_count=40, deadline=None, derandomize=True)
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, spool: Spool) -> list[str]:
+    """The calls that touch the disk, in their order, by what they touch."""
+    calls: list[str] = []
+
+    def name(target: Any) -> str:
+        path = Path(os.readlink(f"/proc/self/fd/{target}") if isinstance(target, int) else target)
+        parts = path.relative_to(spool.path).parts
+        return parts[0] if len(parts) < 3 or parts[0] == "tmp" else "/".join(parts[:2])
+
+    def record(function: str) -> None:
+        original: Callable[..., Any] = getattr(os, function)
+
+        def called(*arguments: Any, **options: Any) -> Any:
+            with contextlib.suppress(ValueError, OSError):
+                calls.append(f"{function} {name(arguments[-1] if function in ('rename', 'link') else arguments[0])}")
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(os, function, called)
+
+    for function in ("writev", "fsync", "rename", "link", "unlink"):
+        record(function)
+    return calls
+
+
+def test_order_of_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write, fsync the file, rename, fsync the directory; then it may be acknowledged."""
+    spool = Spool(tmp_path / "spool", DESTINATIONS)
+    calls = recorded(monkeypatch, spool)
+    committed(spool)
+    order = [call for call in calls if not call.startswith("unlink")]
+    assert order == ["writev tmp", "fsync tmp", "rename incoming", "fsync incoming"]
+
+
+def test_order_of_a_publication(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result is on stable storage at every destination before the original goes."""
+    spool = Spool(tmp_path / "spool", DESTINATIONS)
+    committed(spool)
+    entry = spool.claim(0)
+    assert entry is not None
+    calls = recorded(monkeypatch, spool)
+    published(spool, entry, DESTINATIONS)
+    assert calls[:2] == ["writev tmp", "fsync tmp"]
+    assert calls[2:7] == ["link outgoing/one", "link outgoing/two", "fsync outgoing", "fsync outgoing", calls[6]]
+    assert calls[6].startswith("unlink active")
+
+
+@pytest.mark.parametrize(("function", "nth"), [("fsync", 1), ("fsync", 2), ("rename", 1), ("writev", 1)])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_failing_call_is_a_refusal(
+    function: str, code: int, nth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write, fsync or rename that fails is never a success; nothing is left, and no file is synced twice."""
+    spool = Spool(tmp_path / "spool", DESTINATIONS)
+    original: Callable[..., Any] = getattr(os, function)
+    synced: list[int] = []
+    count = 0
+
+    def failing(*arguments: Any, **options: Any) -> Any:
+        nonlocal count
+        count += 1
+        if function == "fsync":
+            synced.append(os.fstat(arguments[0]).st_ino)
+        if count == nth:
+            raise OSError(code, os.strerror(code))
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(os, function, failing)
+    with pytest.raises((Refused, OSError)) as raised:
+        committed(spool)
+    monkeypatch.undo()
+    if isinstance(raised.value, Refused):
+        assert raised.value.status == (0xA700 if code == errno.ENOSPC else 0x0110)
+    assert len(synced) == len(set(synced))
+    assert not list((tmp_path / "spool" / "incoming").iterdir())
+    assert not [path for path in (tmp_path / "spool" / "tmp").rglob("*") if path.is_file()]
+    assert spool.claim(0) is None
+    committed(spool)
+    assert spool.claim(0) is not None
+
+
+def test_reserve(tmp_path: Path) -> None:
+    """Below the reserve nothing is taken."""
+    spool = Spool(tmp_path, DESTINATIONS, reserve=1 << 60)
+    with pytest.raises(SpoolFull) as full:
+        spool.draft()
+    assert full.value.status == 0xA700
+
+
+def test_another_living_process_is_left_alone(tmp_path: Path) -> None:
+    """What a living process has in hand is not recovered; what a dead one had, is."""
+    first = Spool(tmp_path, DESTINATIONS)
+    committed(first)
+    entry = first.claim(0)
+    draft = first.draft()
+    second = Spool(tmp_path, DESTINATIONS)
+    assert second.claim(0) is None
+    assert entry is not None
+    assert entry.path.exists()
+    assert draft.path.exists()
+    second.close()
+    os.close(draft.descriptor)
+    crash(first)
+    third = Spool(tmp_path, DESTINATIONS)
+    assert not draft.path.exists()
+    recovered = third.claim(0)
+    assert recovered is not None
+    assert recovered.envelope.attempt == 2
+
+
+def test_files_that_are_not_ours(tmp_path: Path) -> None:
+    """Unknown names are left alone, and do no harm, in any place and at any start."""
+    spool = Spool(tmp_path, DESTINATIONS)
+    strange = [tmp_path / place / "README" for place in ("incoming", "quarantine", "outgoing/one")]
+    strange.append(next((tmp_path / "active").iterdir()) / "notes,with,commas")
+    for path in strange:
+        path.write_text("mine")
+    committed(spool)
+    assert spool.claim(0) is not None
+    assert spool.claim(0) is None
+    assert spool.depart("one", 0) is None
+    assert not list(Inspection(tmp_path).quarantined())
+    crash(spool)
+    again = Spool(tmp_path, DESTINATIONS)
+    assert again.claim(0) is not None
+    assert all(path.read_text() == "mine" for path in strange)
+
+
+def test_where_there_can_be_no_spool(tmp_path: Path) -> None:
+    """A file in the way is a fault of the configuration."""
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigError, match="spool"):
+        Spool(tmp_path / "file", DESTINATIONS)
+    with pytest.raises(ConfigError, match="there is no spool here"):
+        Inspection(tmp_path)
+
+
+def test_operator_may_drop_what_is_in_hand(tmp_path: Path) -> None:
+    """An entry that is gone when it should move on is simply gone."""
+    spool = Spool(tmp_path, DESTINATIONS)
+    for act in (spool.put_back, lambda entry: spool.quarantine(entry, Reason.MALFORMED)):
+        committed(spool)
+        entry = spool.claim(0)
+        assert entry is not None
+        Inspection(tmp_path).drop(entry)
+        act(entry)
+    committed(spool)
+    entry = spool.claim(0)
+    assert entry is not None
+    published(spool, entry, ["one"])
+    for finish in (
+        lambda leaving: spool.defer("one", leaving, 1),
+        lambda leaving: spool.quarantine(leaving, Reason.MALFORMED, "", "one"),
+    ):
+        leaving = spool.depart("one", 0)
+        if leaving is not None:
+            leaving.path.unlink()
+            finish(leaving)
+    assert spool.depart("one", 0) is None
+
+
+# ---------------------------------------------------------------------- the view of a directory
+
+
+def test_order_and_not_before(tmp_path: Path) -> None:
+    """By arrival; what is deferred waits for its time, what is retried does not."""
+    queue = Ready(tmp_path)
+    envelopes = [Envelope.new("R", "C") for _ in range(3)]
+    late = envelopes[0]._replace(not_before=1 << 50)
+    for envelope in (envelopes[2], late, envelopes[1]):
+        (tmp_path / envelope.name).touch()
+        queue.push(envelope)
+    assert [queue.take(0), queue.take(0), queue.take(0)] == [envelopes[1], envelopes[2], None]
+
+
+def test_view_is_bounded_and_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More entries than the view holds are all found, the oldest first; so is what others have put there."""
+    monkeypatch.setattr(ready, "_LIMIT", 5)
+    queue = Ready(tmp_path)
+    envelopes = [Envelope.new("R", "C") for _ in range(17)]
+    for envelope in envelopes:
+        (tmp_path / envelope.name).touch()
+    queue.push(envelopes[0])
+    taken = []
+    while (envelope := queue.take(0)) is not None:
+        (tmp_path / envelope.name).unlink()
+        queue.forget(envelope)
+        taken.append(envelope)
+    assert sorted(taken) == sorted(envelopes)
+    assert len(taken) == len(set(taken))
+
+
+def test_two_threads_never_take_the_same(tmp_path: Path) -> None:
+    """Each entry has one taker; closing wakes those who wait."""
+    queue = Ready(tmp_path)
+    taken: list[Envelope] = []
+
+    def take() -> None:
+        while (envelope := queue.take()) is not None:
+            taken.append(envelope)
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    envelopes = [Envelope.new("R", "C") for _ in range(500)]
+    for envelope in envelopes:
+        (tmp_path / envelope.name).touch()
+        queue.push(envelope)
+    deadline = threading.Event()
+    while len(taken) < 500 and not deadline.wait(0.01):
+        pass
+    queue.close()
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()
+    assert sorted(taken) == sorted(envelopes)
+
+
+_TITLES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=16)
+
+
+@given(
+    _TITLES,
+    _TITLES,
+    st.integers(0, 9999),
+    st.integers(0, 1 << 42),
+    st.sampled_from(["", *Reason]),
+    st.text(max_size=40),
+)
+def test_envelope_round_trip(route: str, calling: str, attempt: int, not_before: int, reason: str, detail: str) -> None:
+    """What goes into a file name comes out of it; it is one name, whatever a peer chose as its AE title."""
+    with contextlib.suppress(UnicodeEncodeError):
+        envelope = Envelope.new(route, calling)._replace(
+            attempt=attempt, not_before=not_before, reason=reason, detail=detail.encode("ascii", "ignore").decode()
+        )
+        assert Envelope.parse(envelope.name) == envelope
+        assert "/" not in envelope.name
+        assert "\0" not in envelope.name
+
+
+@given(st.text(st.characters(codec="ascii", min_codepoint=32), min_size=16, max_size=16))
+def test_envelope_fits_a_file_name(title: str) -> None:
+    """At most 255 bytes for the longest AE titles, reason and name of a destination."""
+    longest = max(Reason, key=len)
+    envelope = Envelope.new(title, title)._replace(
+        attempt=9999, not_before=1 << 42, destination="d" * 48, reason=longest, detail="1." * 20
+    )
+    assert len(envelope.name) <= 255
