@@ -31,12 +31,13 @@ def test_every_quarantine_reason() -> None:
 
 def settings(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The settings of a section, by their names in the table, with their defaults."""
+    lists: dict[str, tuple[str, list[type[BaseModel]]]] = {
+        "listen": ("listen[].", [config.ListenSection]),
+        "routes": ("routes[].", [config.RouteSection]),
+        "destinations": ("destinations.NAME.", [config.FolderSection, config.DicomSection]),
+    }
     for name, field in section.model_fields.items():
-        inner = {
-            "listen": ("listen[].", [config.ListenSection]),
-            "routes": ("routes[].", [config.RouteSection]),
-            "destinations": ("destinations.NAME.", [config.FolderSection, config.DicomSection]),
-        }.get(prefix + name)
+        inner = lists.get(prefix + name)
         if inner is not None:
             for part in inner[1]:
                 yield from settings(part, inner[0])

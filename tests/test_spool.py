@@ -194,7 +194,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, spool: Spool) -> list[str]:
     calls: list[str] = []
 
     def name(target: Any) -> str:
-        path = Path(os.readlink(f"/proc/self/fd/{target}") if isinstance(target, int) else target)
+        path = Path(f"/proc/self/fd/{target}").readlink() if isinstance(target, int) else Path(target)
         parts = path.relative_to(spool.path).parts
         return parts[0] if len(parts) < 3 or parts[0] == "tmp" else "/".join(parts[:2])
 
@@ -372,10 +372,10 @@ def test_view_is_bounded_and_complete(tmp_path: Path, monkeypatch: pytest.Monkey
         (tmp_path / envelope.name).touch()
     queue.push(envelopes[0])
     taken = []
-    while (envelope := queue.take(0)) is not None:
-        (tmp_path / envelope.name).unlink()
-        queue.forget(envelope)
-        taken.append(envelope)
+    while (due := queue.take(0)) is not None:
+        (tmp_path / due.name).unlink()
+        queue.forget(due)
+        taken.append(due)
     assert sorted(taken) == sorted(envelopes)
     assert len(taken) == len(set(taken))
 

@@ -38,6 +38,7 @@ MAXIMUM_CONTEXTS: Final = 128  # the odd numbers of one byte (PS3.8 9.3.2.2)
 
 # 128 contexts with all transfer syntaxes each are some 300 KB: nobody gets to make us hold more.
 _REQUEST_LIMIT: Final = 1 << 20
+_FIXED_PART: Final = 68  # of an A-ASSOCIATE-RQ or -AC, before its items (PS3.8 9.3.2)
 _ACCEPTANCE: Final = 0
 
 # What goes wrong is raised; pynetdicom's own log may hold what a peer sent.
@@ -145,8 +146,8 @@ def _read_pdu(connection: Connection, expected: int) -> bytes:
     head = connection.read(pdu.HEADER_LENGTH)
     kind, length = pdu.header(head)
     if kind == expected:
-        if length > _REQUEST_LIMIT:
-            raise invalid("a request that is too long")
+        if not _FIXED_PART <= length <= _REQUEST_LIMIT:
+            raise invalid("an association PDU that is too short or too long")
         content = bytearray(length)
         connection.read_into(memoryview(content))
         return head + bytes(content)
