@@ -150,7 +150,9 @@ class RawPeer:
 
 def data_pdu(*values: tuple[int, int, bytes]) -> bytes:
     """A P-DATA-TF PDU with these fragments: context ID, message control header, value."""
-    content = b"".join(struct.pack(">IBB", len(value) + 2, context_id, control) + value for context_id, control, value in values)
+    content = b"".join(
+        struct.pack(">IBB", len(value) + 2, context_id, control) + value for context_id, control, value in values
+    )
     return struct.pack(">BxI", DATA, len(content)) + content
 
 
@@ -176,7 +178,9 @@ def encode_command(elements: Mapping[int, str | int | bytes]) -> bytes:
     """A command set: element → a UID, a number of VR US, or raw bytes. Message ID 1 and no data set unless given."""
     encoded = b""
     for element, value in sorted({0x0110: 1, 0x0800: 0x0101, **elements}.items()):
-        raw = struct.pack("<H", value) if isinstance(value, int) else value.encode() if isinstance(value, str) else value
+        raw = (
+            struct.pack("<H", value) if isinstance(value, int) else value.encode() if isinstance(value, str) else value
+        )
         raw += b"\0" * (len(raw) % 2)
         encoded += struct.pack("<HHI", 0, element, len(raw)) + raw
     return struct.pack("<HHII", 0, 0, 4, len(encoded)) + encoded
@@ -225,7 +229,9 @@ def associate_request(
     items = _item(0x10, application_context.encode())
     for context_id, abstract_syntax, transfer_syntaxes in contexts:
         syntaxes = b"".join(_item(0x40, uid.encode()) for uid in transfer_syntaxes)
-        items += _item(0x20, struct.pack("BBBB", context_id, 0, 0, 0) + _item(0x30, abstract_syntax.encode()) + syntaxes)
+        items += _item(
+            0x20, struct.pack("BBBB", context_id, 0, 0, 0) + _item(0x30, abstract_syntax.encode()) + syntaxes
+        )
     items += _item(0x50, _item(0x51, struct.pack(">I", maximum_length)) + _item(0x52, b"1.2.3.4") + user_items)
     return _associate(RQ, called, calling, version, items)
 
