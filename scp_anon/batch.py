@@ -19,7 +19,7 @@ from typing import IO, Final, Literal, NamedTuple
 from scp_anon.deid import Deidentifier
 from scp_anon.destinations.layout import Layout
 from scp_anon.errors import ConfigError, Permanent, Reason, Undecodable
-from scp_anon.filesystem import mapped
+from scp_anon.filesystem import head_of
 
 MIRROR: Final = "mirror"
 # Found on the way through a folder, these are no instances that anybody would miss.
@@ -159,7 +159,7 @@ class _Worker:
         temporary = self._output / f".{secrets.token_hex(8)}.tmp"
         self._deidentifier.file(file.path, temporary)
         try:
-            place = self._place(temporary) if self._layout else file.relative
+            place = PurePosixPath(self._place(temporary)) if self._layout else file.relative
             target = self._output / place
             try:
                 temporary.rename(target)
@@ -171,11 +171,11 @@ class _Worker:
             raise
         return place
 
-    def _place(self, path: Path) -> PurePosixPath:
+    def _place(self, path: Path) -> str:
         assert self._layout is not None
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            return self._layout.place(mapped(descriptor))
+            return self._layout.place(head_of(descriptor))
         finally:
             os.close(descriptor)
 

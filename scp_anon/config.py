@@ -16,7 +16,7 @@ from typing import Annotated, Final, Literal, Self, TypeAlias
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from scp_anon.deid.profile import NAMES
 from scp_anon.destinations.layout import DEFAULT, Layout
@@ -183,17 +183,25 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_references(self) -> Self:
-        titles = [route.called_ae_title for route in self.routes]
-        for title in titles:
-            if titles.count(title) > 1:
-                raise ValueError(f"routes: two routes have the called AE title {title}")
-        for route in self.routes:
-            for name in route.destinations:
+        titles: set[str] = set()
+        for i, route in enumerate(self.routes):
+            if route.called_ae_title in titles:
+                raise _misplaced(
+                    ("routes", i, "called_ae_title"), f"another route has the AE title {route.called_ae_title}"
+                )
+            titles.add(route.called_ae_title)
+            for j, name in enumerate(route.destinations):
                 if name not in self.destinations:
-                    raise ValueError(
-                        f"routes: {route.called_ae_title}: there is no destination {name!r} under destinations"
+                    raise _misplaced(
+                        ("routes", i, "destinations", j),
+                        f"there is no destination {name!r}; there is: {', '.join(self.destinations)}",
                     )
         return self
+
+
+def _misplaced(location: tuple[int | str, ...], problem: str) -> PydanticCustomError:
+    """A fault that the whole configuration shows, and that is at `location`."""
+    return PydanticCustomError("misplaced", "{problem}", {"problem": problem, "location": location})
 
 
 def load(path: Path | None) -> Config:
@@ -218,7 +226,7 @@ def parse(text: str, name: str) -> Config:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{name}:{line}: not YAML: {error.problem}") from None
-    except (yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, RecursionError, ValueError):  # ValueError: a date or a number that cannot be
         raise ConfigError(f"{name}:1: not YAML") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{name}:1: must be a mapping with the keys {', '.join(Config.model_fields)}")
@@ -241,7 +249,7 @@ def _check_nodes(root: yaml.Node | None, name: str) -> None:
         if isinstance(node, yaml.MappingNode):
             keys: set[str] = set()
             for key, value in node.value:
-                if key.value in keys:
+                if str(key.value) in keys:
                     raise ConfigError(f"{name}:{key.start_mark.line + 1}: {key.value}: is there twice")
                 keys.add(str(key.value))
                 pending.append(value)
@@ -252,7 +260,7 @@ def _check_nodes(root: yaml.Node | None, name: str) -> None:
 def _described(fault: ErrorDetails, root: yaml.Node | None, name: str) -> str:
     """One line of text for a fault: file:line: path: what is wrong, and what would be right."""
     line, path = 1, []
-    for part, node in _walk(fault["loc"], root):
+    for part, node in _walk(fault.get("ctx", {}).get("location", fault["loc"]), root):
         line = node.start_mark.line + 1
         path.append(str(part))
     missing = fault["type"] == "missing"

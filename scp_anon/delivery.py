@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Final
 
 from scp_anon import log
@@ -118,5 +117,5 @@ class Sender:
         log.warning("quarantined", destination=self._name, entry=entry.envelope.id, reason=reason, detail=detail)
         self._spool.quarantine(entry, reason, detail, destination=self._name)
 
-    def _upcoming(self) -> Iterator[Path]:
+    def _upcoming(self) -> Iterator[str]:
         return islice(self._spool.upcoming(self._name), _UPCOMING)

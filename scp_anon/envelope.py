@@ -6,14 +6,19 @@ into a name but its AE title, and that one quoted; never a UID.
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import string
 import time
+from functools import lru_cache
 from typing import NamedTuple, Self
 from urllib.parse import quote, unquote
 
 _SEPARATOR = ","
 _DETAIL_LIMIT = 40
+# Two ids are never the same: by the nanosecond, by the process, and by its count.
+_PROCESS = secrets.token_hex(4)
+_numbers = itertools.count()
 # All that is printable but the separator, the slash, and the percent sign of the quoting itself.
 _UNQUOTED = "".join(set(string.punctuation) - set(",/%")) + " "
 
@@ -38,22 +43,28 @@ class Envelope(NamedTuple):
     @classmethod
     def new(cls, route: str, calling: str) -> Self:
         """The envelope of an instance that arrives now."""
-        return cls(f"{time.time_ns():016x}-{secrets.token_hex(4)}", route, calling)
+        return cls(f"{time.time_ns():016x}-{_PROCESS}{next(_numbers) & 0xFFFF:04x}", route, calling)
 
     @classmethod
     def parse(cls, name: str) -> Self:
         """The envelope in a file name. Raises ValueError for a name that is none of ours."""
         id_, route, calling, attempt, not_before, destination, reason, detail = name.split(_SEPARATOR)
-        texts = map(unquote, (destination, reason, detail))
-        return cls(id_, unquote(route), unquote(calling), int(attempt), int(not_before), *texts)
+        numbers = int(attempt), int(not_before)
+        return cls(id_, unquote(route), unquote(calling), *numbers, destination, reason, unquote(detail))
 
     @property
     def name(self) -> str:
         """The file name: at most 255 bytes, as AE titles have 16 and names of destinations 48."""
-        texts = self._replace(detail=self.detail[:_DETAIL_LIMIT])
-        return _SEPARATOR.join(quote(str(part), safe=_UNQUOTED) for part in texts)
+        route, calling, detail = map(_quoted, (self.route, self.calling, self.detail[:_DETAIL_LIMIT]))
+        numbers = f"{self.attempt}{_SEPARATOR}{self.not_before}"
+        return _SEPARATOR.join((self.id, route, calling, numbers, self.destination, self.reason, detail))
 
     @property
     def arrival(self) -> float:
         """Seconds since 1970."""
         return int(self.id.partition("-")[0], 16) / 1e9
+
+
+@lru_cache(1024)
+def _quoted(text: str) -> str:
+    return quote(text, safe=_UNQUOTED)

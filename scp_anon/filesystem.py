@@ -13,6 +13,7 @@ Bytes: TypeAlias = "bytes | bytearray | memoryview"
 
 # Up to this size a file is read; above it is mapped: memory stays flat.
 READ_LIMIT: Final = 8 << 20
+_HEAD: Final = 1 << 16
 _IOV_MAX: Final = 512
 
 
@@ -39,7 +40,7 @@ def copy_range(source: int, target: int, start: int, stop: int) -> None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[bytes | memoryview, int | None]]:
+def opened(path: str | Path) -> Iterator[tuple[bytes | memoryview, int | None]]:
     """A file's content; with the open file itself where it is a large one, whose content is mapped, not read."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -57,7 +58,13 @@ def mapped(descriptor: int) -> memoryview:
     return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
 
 
-def sync_directory(directory: Path) -> None:
+def head_of(descriptor: int) -> bytes | memoryview:
+    """The content of an open file that is not empty; of a large one, as a map."""
+    head = os.pread(descriptor, _HEAD, 0)
+    return head if len(head) < _HEAD else mapped(descriptor)
+
+
+def sync_directory(directory: str | Path) -> None:
     """Bring a directory's entries to stable storage. Raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -46,7 +46,7 @@ class _Receiving:
 
     def spill(self, part: memoryview) -> None:
         """Write a first part to the draft. Raises Refused."""
-        self._spool.check_room(len(part))
+        self._spool.check_room()
         self._write(part)
 
     def commit(self, rest: memoryview) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 from scp_anon.envelope import Envelope
 
 _LIMIT: Final = 10_000
-_LOOK_AGAIN: Final = 1.0  # seconds between looks for what others have put into the directory
+_LOOK_AGAIN = 1.0  # seconds between looks for what others have put into the directory
 
 
 class Ready:

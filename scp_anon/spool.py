@@ -26,6 +26,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import secrets
 import shutil
@@ -41,6 +42,7 @@ from scp_anon.ready import Ready
 
 # An original that was being worked on when its process died is tried this often before it is set aside.
 MAXIMUM_ATTEMPTS: Final = 3
+_ROOM_IS_KNOWN: Final = 0.1  # seconds for which a look at the free space holds
 _PROCESSING_FAILURE: Final = 0x0110  # PS3.7 C.5.5
 _NETWORK_FILE_SYSTEMS: Final = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "afs", "ncpfs")
 
@@ -49,15 +51,15 @@ class Entry(NamedTuple):
     """An instance in the spool: its envelope, and the file."""
 
     envelope: Envelope
-    path: Path
+    path: str
 
 
 class Draft:
     """A file in tmp that is being written; gone at the end of its `with` block unless it was committed or published."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str, mode: int) -> None:
         self.path = path
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
 
     def write(self, *parts: Bytes) -> None:
         """Append the parts. Raises OSError."""
@@ -66,9 +68,15 @@ class Draft:
     def __enter__(self) -> Self:
         return self
 
+    def move(self, target: str) -> None:
+        """Give the file its name for good. Raises OSError."""
+        os.rename(self.path, target)
+        self.path = ""
+
     def __exit__(self, *exception: object) -> None:
         os.close(self.descriptor)
-        self.path.unlink(missing_ok=True)
+        if self.path:
+            os.unlink(self.path)
 
 
 class Spool:
@@ -83,6 +91,9 @@ class Spool:
         self.path = path
         self._reserve = reserve
         self._durable = durable
+        self._has_room = False
+        self._room_known_until = 0.0
+        self._numbers = itertools.count()
         self._token = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._outgoing = {name: path / "outgoing" / name for name in destinations}
         self._incoming = path / "incoming"
@@ -113,30 +124,34 @@ class Spool:
 
     # ---------------------------------------------------------------- receiving
 
-    def draft(self) -> Draft:
-        """A new file to write to. Raises SpoolFull below the reserve, Refused where none can be made."""
-        self.check_room()
+    def draft(self, mode: int = 0o600) -> Draft:
+        """A new file to write to; nobody else gets into its directory, whatever its `mode`. Raises Refused."""
         try:
-            return Draft(self._tmp / secrets.token_hex(8))
+            return Draft(f"{self._tmp}/{next(self._numbers)}", mode)
         except OSError as error:
             raise refusal(error) from None
 
-    def check_room(self, size: int = 0) -> None:
-        """Raise SpoolFull unless `size` more bytes leave the reserve free."""
-        status = os.statvfs(self.path)
-        if status.f_bavail * status.f_frsize - size < self._reserve:
+    def check_room(self) -> None:
+        """Raise SpoolFull below the disk reserve, as it was a moment ago at the latest."""
+        now = time.monotonic()
+        if now > self._room_known_until:
+            status = os.statvfs(self.path)
+            self._has_room = status.f_bavail * status.f_frsize >= self._reserve
+            self._room_known_until = now + _ROOM_IS_KNOWN
+        if not self._has_room:
             raise SpoolFull("below the disk reserve")
 
     def commit(self, draft: Draft, route: str, calling: str) -> Entry:
         """Make a draft an entry of incoming, on stable storage when this returns. Raises SpoolFull or Refused."""
         envelope = Envelope.new(route, calling)
-        entry = Entry(envelope, self._incoming / envelope.name)
+        entry = Entry(envelope, f"{self._incoming}/{envelope.name}")
         try:
             self._sync(draft.descriptor)
-            draft.path.rename(entry.path)
+            draft.move(entry.path)
             self._sync_directory(self._incoming)
         except OSError as error:
-            entry.path.unlink(missing_ok=True)
+            if not draft.path:
+                os.unlink(entry.path)
             raise refusal(error) from None
         self.arrivals.push(envelope)
         return entry
@@ -147,9 +162,9 @@ class Spool:
         """Take the next original, waiting up to `timeout` seconds (None: for ever); None if none came, or on close."""
         while (envelope := self.arrivals.take(timeout)) is not None:
             claimed = envelope._replace(attempt=envelope.attempt + 1, not_before=0)
-            path = self._active / claimed.name
+            path = f"{self._active}/{claimed.name}"
             try:
-                (self._incoming / envelope.name).rename(path)
+                os.rename(f"{self._incoming}/{envelope.name}", path)
             except FileNotFoundError:
                 continue  # another process was faster, or an operator
             finally:
@@ -164,17 +179,18 @@ class Spool:
         """
         envelope = entry.envelope._replace(attempt=0, not_before=0)
         self._sync(draft.descriptor)
-        for destination in destinations:
-            target = self._outgoing[destination] / envelope.name
+        *others, last = (f"{self._outgoing[destination]}/{envelope.name}" for destination in destinations)
+        for target in others:
             try:
-                target.hardlink_to(draft.path)
+                os.link(draft.path, target)
             except FileExistsError:
                 # We died between here and the last line before: what is there came of the same original.
-                target.unlink()
-                target.hardlink_to(draft.path)
+                os.unlink(target)
+                os.link(draft.path, target)
+        draft.move(last)
         for destination in destinations:
             self._sync_directory(self._outgoing[destination])
-        entry.path.unlink()
+        os.unlink(entry.path)
         for destination in destinations:
             self.departures[destination].push(envelope)
 
@@ -182,7 +198,7 @@ class Spool:
         """Return a claimed entry that was not worked on, to be claimed again after `delay` seconds."""
         attempt = max(entry.envelope.attempt - 1, 0)
         envelope = entry.envelope._replace(attempt=attempt, not_before=_after(delay))
-        if _move(entry, self._incoming / envelope.name):
+        if _move(entry, f"{self._incoming}/{envelope.name}"):
             self.arrivals.push(envelope)
 
     # ---------------------------------------------------------------- delivering
@@ -190,26 +206,27 @@ class Spool:
     def depart(self, destination: str, timeout: float | None = None) -> Entry | None:
         """Take the next entry for a destination, waiting as `claim` does. It stays in outgoing until acknowledged."""
         while (envelope := self.departures[destination].take(timeout)) is not None:
-            path = self._outgoing[destination] / envelope.name
-            if path.exists():
+            path = f"{self._outgoing[destination]}/{envelope.name}"
+            if os.access(path, os.F_OK):
                 return Entry(envelope, path)
             self.departures[destination].forget(envelope)  # an operator was faster
         return None
 
-    def upcoming(self, destination: str) -> Iterator[Path]:
+    def upcoming(self, destination: str) -> Iterator[str]:
         """The files that are next for a destination, as far as is known without a look at the disk."""
-        return (self._outgoing[destination] / envelope.name for envelope in self.departures[destination].waiting())
+        return (f"{self._outgoing[destination]}/{envelope.name}" for envelope in self.departures[destination].waiting())
 
     def acknowledge(self, destination: str, entry: Entry) -> None:
         """The destination has it: remove the entry."""
-        entry.path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # moved by the destination, or dropped by an operator
+            os.unlink(entry.path)
         self.departures[destination].forget(entry.envelope)
 
     def defer(self, destination: str, entry: Entry, delay: float) -> None:
         """Keep an entry that could not be delivered, to be tried again after `delay` seconds."""
         attempt = entry.envelope.attempt + 1
         envelope = entry.envelope._replace(attempt=attempt, not_before=_after(delay))
-        moved = _move(entry, self._outgoing[destination] / envelope.name)
+        moved = _move(entry, f"{self._outgoing[destination]}/{envelope.name}")
         self.departures[destination].forget(entry.envelope)
         if moved:
             self.departures[destination].push(envelope)
@@ -224,7 +241,7 @@ class Spool:
     def quarantine(self, entry: Entry, reason: Reason, detail: str = "", destination: str = "") -> Entry:
         """Set an entry aside: an original, or what `destination` refused."""
         envelope = entry.envelope._replace(reason=reason, detail=detail, destination=destination)
-        path = self._quarantine / envelope.name
+        path = f"{self._quarantine}/{envelope.name}"
         if _move(entry, path):
             self._sync_directory(self._quarantine)
         if destination:
@@ -278,7 +295,7 @@ class Spool:
                 if entry.envelope.attempt >= MAXIMUM_ATTEMPTS:
                     self.quarantine(entry, Reason.TOO_MANY_ATTEMPTS)
                 else:
-                    entry.path.rename(self._incoming / entry.path.name)
+                    os.rename(entry.path, f"{self._incoming}/{entry.envelope.name}")
             with contextlib.suppress(OSError):  # something that is not ours is in it: left alone
                 directory.rmdir()
         finally:
@@ -318,16 +335,16 @@ class Inspection:
         envelope = entry.envelope
         place = self._path / "outgoing" / envelope.destination if envelope.destination else self._path / "incoming"
         clean = envelope._replace(attempt=0, not_before=0, destination="", reason="", detail="")
-        entry.path.rename(place / clean.name)
+        os.rename(entry.path, place / clean.name)
         sync_directory(place)
 
     def retry(self, entry: Entry) -> None:
         """Make a deferred entry due now."""
-        entry.path.rename(entry.path.with_name(entry.envelope._replace(not_before=0).name))
+        os.rename(entry.path, Path(entry.path).with_name(entry.envelope._replace(not_before=0).name))
 
     def drop(self, entry: Entry) -> None:
         """Delete an entry for good."""
-        entry.path.unlink()
+        os.unlink(entry.path)
 
 
 def refusal(error: OSError) -> Refused:
@@ -340,13 +357,13 @@ def refusal(error: OSError) -> Refused:
 def _entries(directory: Path) -> Iterator[Entry]:
     for path in sorted(directory.iterdir()):
         with contextlib.suppress(ValueError):  # not ours: nothing that we could say of it
-            yield Entry(Envelope.parse(path.name), path)
+            yield Entry(Envelope.parse(path.name), str(path))
 
 
-def _move(entry: Entry, path: Path) -> bool:
+def _move(entry: Entry, path: str) -> bool:
     """Rename an entry's file; returns False if an operator has dropped it in the meantime."""
     try:
-        entry.path.rename(path)
+        os.rename(entry.path, path)
     except FileNotFoundError:
         return False
     return True

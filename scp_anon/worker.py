@@ -15,6 +15,8 @@ from scp_anon.spool import Entry, Spool
 
 # What to wait before an original is tried again that a full or failing disk kept from being published.
 _DISK_TROUBLE: Final = 10.0
+# A result may end as a file in a folder: the umask says who may read it there.
+_RESULT_MODE: Final = 0o666
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class Workers:
         treatment = self._treatments.get(entry.envelope.route)
         if treatment is None:
             raise Undecodable(Reason.UNKNOWN_ROUTE)
-        with self._spool.draft() as draft:
+        self._spool.check_room()
+        with self._spool.draft(_RESULT_MODE) as draft:
             treatment.deidentifier.file_to(entry.path, draft.descriptor)
             self._spool.publish(entry, draft, treatment.destinations)
 

@@ -141,6 +141,14 @@ class RawPeer:
             self.socket.shutdown(socket.SHUT_WR)
         assert self.is_closed()
 
+    def end_of_stream(self) -> list[int]:
+        """The types of the PDUs that still come, up to the connection's end."""
+        kinds = []
+        with contextlib.suppress(ConnectionResetError):
+            while (answer := self.read_pdu()) is not None:
+                kinds.append(answer[0])
+        return kinds
+
     def is_closed(self) -> bool:
         """Whether nothing but the connection's end is to be read. Waits for it."""
         with contextlib.suppress(ConnectionResetError):

@@ -52,7 +52,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # real f
 
 def real_files() -> list[Path]:
     """The corpus; where it is absent, what pydicom ships."""
-    return corpus_files() or [Path(path) for path in get_testdata_files("*.dcm") if os.path.getsize(path) < 1 << 20]  # noqa: PTH202
+    return corpus_files() or [Path(path) for path in get_testdata_files("*.dcm") if os.path.getsize(path) < 1 << 20]
 
 
 def read(file: bytes) -> Dataset:

@@ -71,7 +71,7 @@ def show_quarantine(
     (entry,) = _chosen(_inspection(file).quarantined(), [identifier], False)
     for name, value in entry.envelope._asdict().items():
         typer.echo(f"{name}: {value}")
-    typer.echo(f"size: {entry.path.stat().st_size}")
+    typer.echo(f"size: {Path(entry.path).stat().st_size}")
     try:
         _show(dcmread(entry.path, force=True, stop_before_pixels=True), show_values, "")
     except Exception as error:

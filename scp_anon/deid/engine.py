@@ -96,7 +96,7 @@ class Deidentifier:
             return self._deflated(buffer, start, syntax)
         return self._data_set(buffer, start, syntax)
 
-    def file(self, source: Path, target: Path) -> FileMeta:
+    def file(self, source: str | Path, target: Path) -> FileMeta:
         """De-identify the file `source` into the new file `target`; returns the new File Meta Information.
 
         Raises Undecodable, in which case there is no `target`, or OSError (FileExistsError if it is there already).
@@ -110,7 +110,7 @@ class Deidentifier:
         finally:
             os.close(descriptor)
 
-    def file_to(self, source: Path, descriptor: int) -> FileMeta:
+    def file_to(self, source: str | Path, descriptor: int) -> FileMeta:
         """De-identify the file `source` into an open file; returns the new File Meta Information. Raises as `file`."""
         with opened(source) as (buffer, mapped):
             result = self.deidentify(buffer)

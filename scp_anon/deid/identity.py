@@ -30,14 +30,18 @@ def generate_key(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise ConfigError(f"{path}: a file is there already; a key is never overwritten") from None
     except OSError as error:
+        if path.exists():
+            raise ConfigError(f"{path}: a file is there already; a key is never overwritten") from None
         raise ConfigError(f"{path}: cannot write the key: {error.strerror}") from None
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(KEY_BYTES) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(KEY_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink()  # half a key would be in the way of a whole one
+        raise ConfigError(f"{path}: cannot write the key: {error.strerror}") from None
 
 
 def load_key(path: Path) -> bytes:

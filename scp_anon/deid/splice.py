@@ -7,10 +7,12 @@ are of defined or undefined length stays as it was (PS3.5 7.5).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from struct import Struct
 from typing import TypeAlias
 
-from scp_anon.deid.actions import FACTS, FoundRule, Instance, Rule
+from scp_anon.deid import text
+from scp_anon.deid.actions import FACTS, SPECIFIC_CHARACTER_SET, FoundRule, Instance, Rule
 from scp_anon.deid.identity import Identity
 from scp_anon.deid.profile import Profile
 from scp_anon.dicom.elements import Items, encode_element, encode_item
@@ -34,27 +36,26 @@ def splice(
     found = scan(buffer, start, stop, syntax, profile.rules, profile.required)
     facts = {tag: bytes(buffer[value:end]) for _, tag, _, value, end, _ in found if tag in FACTS}
     instance = Instance.of(identity, facts)
-    splicer = _Splicer(buffer, instance)
-    splicer.data_set(found, start, stop, not syntax.implicit_vr)
+    splicer = _Splicer(buffer)
+    splicer.data_set(found, start, stop, not syntax.implicit_vr, instance)
     return splicer.pieces, instance
 
 
 class _Splicer:
     """Collects the pieces of one instance."""
 
-    def __init__(self, buffer: Buffer, instance: Instance) -> None:
+    def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer
-        self._instance = instance
         self.pieces: list[Piece] = []
 
-    def data_set(self, found: list[FoundRule], start: int, stop: int, explicit: bool) -> int:
+    def data_set(self, found: list[FoundRule], start: int, stop: int, explicit: bool, instance: Instance) -> int:
         """Append what the data set at start:stop becomes; returns by how many bytes it has grown."""
-        pieces, buffer, instance = self.pieces, self._buffer, self._instance
+        pieces, buffer = self.pieces, self._buffer
         copied = start
         growth = 0
         for rule, tag, begin, value, end, sequence in found:
             if sequence is not None:
-                growth += self._sequence(rule, sequence, copied, value, end)
+                growth += self._sequence(rule, sequence, copied, value, end, instance)
                 copied = end
                 continue
             if rule.encoded is not None:
@@ -75,37 +76,50 @@ class _Splicer:
             pieces.append((copied, stop))
         return growth
 
-    def _sequence(self, rule: Rule, sequence: Sequence[Rule], copied: int, value: int, end: int) -> int:
+    def _sequence(
+        self, rule: Rule, sequence: Sequence[Rule], copied: int, value: int, end: int, instance: Instance
+    ) -> int:
         """Append a kept sequence, from `copied` before its header on; returns its growth."""
         place = self._length_field(copied, value, sequence.undefined)
         copied = value
         growth = 0
         for item in sequence.items:
-            growth += self._item(item, copied, sequence.explicit)
+            growth += self._item(item, copied, sequence.explicit, self._inside(item, instance))
             copied = item.stop
         if sequence.end > copied:
             self.pieces.append((copied, sequence.end))
-        growth += self._added(rule.added, value, sequence)
+        growth += self._added(rule.added, sequence)
         if end > sequence.end:
             self.pieces.append((sequence.end, end))
         if place is not None:
             self.pieces[place] = self._corrected(end - value + growth)
         return growth
 
-    def _item(self, item: Item[Rule], copied: int, explicit: bool) -> int:
-        """Append an item in which something was found, from `copied` before its header on; returns its growth."""
+    def _item(self, item: Item[Rule], copied: int, explicit: bool, instance: Instance) -> int:
+        """Append an item, from `copied` before its header on; returns its growth."""
         place = self._length_field(copied, item.content, item.undefined)
-        growth = self.data_set(item.found, item.content, item.stop, explicit)
+        growth = self.data_set(item.found, item.content, item.stop, explicit, instance)
         if place is not None:
             self.pieces[place] = self._corrected(item.stop - item.content + growth)
         return growth
 
-    def _added(self, items: Items, value: int, sequence: Sequence[Rule]) -> int:
+    def _inside(self, item: Item[Rule], instance: Instance) -> Instance:
+        """The instance as an item sees it, which may have a Specific Character Set of its own (PS3.5 7.5.3)."""
+        for _, tag, _, value, end, _ in item.found:
+            if tag == SPECIFIC_CHARACTER_SET:
+                return replace(instance, character_sets=text.character_sets(bytes(self._buffer[value:end])))
+            if tag > SPECIFIC_CHARACTER_SET:
+                break
+        return instance
+
+    def _added(self, items: Items, sequence: Sequence[Rule]) -> int:
         """Append those of the items to add that the sequence has not got already; returns its growth."""
-        original = bytes(self._buffer[value : sequence.end]) if items else b""
-        encoded = [encode_item(item, sequence.explicit) for item in items]
+        if not items:
+            return 0
         # The content tells, whether the item that holds it is of defined length or not.
-        new = b"".join(item for item in encoded if item[8:] not in original)
+        present = {bytes(self._buffer[item.content : item.stop]) for item in sequence.items if not item.found}
+        encoded = (encode_item(item, sequence.explicit) for item in items)
+        new = b"".join(item for item in encoded if item[8:] not in present)
         if new:
             self.pieces.append(new)
         return len(new)

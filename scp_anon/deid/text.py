@@ -10,6 +10,7 @@ from scp_anon.errors import Reason, Undecodable
 
 DEFAULT_REPERTOIRE: Final = ("",)
 _ESCAPE: Final = b"\x1b"
+_REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 # Each value starts again in the first character set, as does each component and component group of a name.
 _DELIMITERS: Final = set(b"\\^=")
 
@@ -30,7 +31,12 @@ def decode(value: bytes, terms: tuple[str, ...]) -> str:
     value = value.strip(b" \0")
     if value.isascii() and _ESCAPE not in value:
         return value.decode("ascii")
+    encodings = convert_encodings(list(terms))
     try:
-        return decode_bytes(value, convert_encodings(list(terms)), _DELIMITERS)
+        if _ESCAPE not in value:
+            return value.decode(encodings[0])
+        text = decode_bytes(value, encodings, _DELIMITERS)
     except (UnicodeError, LookupError):
-        return value.decode("utf-8", "surrogateescape")
+        text = _REPLACEMENT
+    # Where pydicom cannot decode, it puts the same character in place of whatever was there.
+    return value.decode("utf-8", "surrogateescape") if _REPLACEMENT in text else text

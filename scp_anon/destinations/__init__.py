@@ -6,14 +6,13 @@ A destination is anything with the methods of `Destination`: `Transient` says tr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Protocol
 
 
 class Destination(Protocol):
     """One place to deliver to. Used by one thread."""
 
-    def deliver(self, path: Path, upcoming: Callable[[], Iterable[Path]]) -> None:
+    def deliver(self, path: str, upcoming: Callable[[], Iterable[str]]) -> None:
         """Deliver the DICOM file at `path`. Raises Transient or Permanent.
 
         `upcoming` gives files that are likely to be next, for what can be prepared for them as well.

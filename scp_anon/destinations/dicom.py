@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Final
 
 from scp_anon.dicom.part10 import FileMeta
@@ -25,7 +24,7 @@ class DicomDestination:
         # What has been seen in the queue, the latest last: proposed again with each association.
         self._contexts: dict[Context, None] = {}
 
-    def deliver(self, path: Path, upcoming: Callable[[], Iterable[Path]]) -> None:
+    def deliver(self, path: str, upcoming: Callable[[], Iterable[str]]) -> None:
         """Send an instance. Raises Transient for trouble with the peer, Permanent where it refuses this instance."""
         meta, start = _meta(path)
         context = Context(meta.sop_class_uid, meta.transfer_syntax_uid)
@@ -55,7 +54,7 @@ class DicomDestination:
         self.idle()
 
     def _store(
-        self, path: Path, meta: FileMeta, start: int, context: Context, upcoming: Callable[[], Iterable[Path]]
+        self, path: str, meta: FileMeta, start: int, context: Context, upcoming: Callable[[], Iterable[str]]
     ) -> int:
         if context not in self._contexts:
             self._expect(context, upcoming)
@@ -63,9 +62,13 @@ class DicomDestination:
             self._requestor = Requestor(self._peer, reversed(self._contexts))
         if not self._requestor.accepts(context):
             raise Permanent(Reason.NO_ACCEPTED_CONTEXT, meta.transfer_syntax_uid)
-        return self._requestor.store(path, meta, start)
+        try:
+            return self._requestor.store(path, meta, start)
+        except OSError:
+            self._drop()  # the file is at fault, and may be half sent
+            raise
 
-    def _expect(self, context: Context, upcoming: Callable[[], Iterable[Path]]) -> None:
+    def _expect(self, context: Context, upcoming: Callable[[], Iterable[str]]) -> None:
         """Propose this context from now on, and those of the files that are next: the association is made anew."""
         for path in upcoming():
             try:
@@ -85,7 +88,7 @@ class DicomDestination:
             self._requestor = None
 
 
-def _meta(path: Path) -> tuple[FileMeta, int]:
+def _meta(path: str) -> tuple[FileMeta, int]:
     try:
         return read_meta(path)
     except Undecodable as error:

@@ -7,10 +7,13 @@ import os
 import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final
 
 from scp_anon.destinations.layout import Layout
 from scp_anon.errors import Transient
-from scp_anon.filesystem import copy_range, mapped, sync_directory
+from scp_anon.filesystem import copy_range, head_of, sync_directory
+
+_SHARED: Final = (errno.EXDEV, errno.EPERM, errno.EMLINK)  # where a link cannot be had
 
 
 class FolderDestination:
@@ -18,25 +21,21 @@ class FolderDestination:
 
     def __init__(self, folder: Path, layout: Layout, durable: bool = True) -> None:
         """`durable`: False leaves out every fsync."""
-        self._folder = folder
+        self._folder = str(folder)
         self._layout = layout
         self._durable = durable
-        umask = os.umask(0)
-        os.umask(umask)
-        self._mode = 0o666 & ~umask
 
-    def deliver(self, path: Path, upcoming: Callable[[], Iterable[Path]]) -> None:
+    def deliver(self, path: str, upcoming: Callable[[], Iterable[str]]) -> None:
         """Put the instance into the folder, over an earlier one of the same name. Raises Transient or Permanent."""
         try:
             descriptor = os.open(path, os.O_RDONLY)
             try:
-                target = self._folder / self._layout.place(mapped(descriptor))
-                os.fchmod(descriptor, self._mode)
+                target = f"{self._folder}/{self._layout.place(head_of(descriptor))}"
                 self._put(path, descriptor, target)
             finally:
                 os.close(descriptor)
             if self._durable:
-                sync_directory(target.parent)
+                sync_directory(os.path.dirname(target))
         except OSError as error:
             raise Transient(f"folder: {errno.errorcode.get(error.errno or 0, 'OSError')}") from None
 
@@ -46,54 +45,55 @@ class FolderDestination:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _put(self, path: Path, descriptor: int, target: Path) -> None:
+    def _put(self, path: str, descriptor: int, target: str) -> None:
         """Make `target` the instance: another link to its file if nobody else needs that one, else a copy."""
         try:
             if os.fstat(descriptor).st_nlink == 1:
                 return _link(path, target)
         except FileNotFoundError:
-            self._make_directory(target.parent)
+            self._make_directory(os.path.dirname(target))
             return self._put(path, descriptor, target)
         except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
+            if error.errno not in _SHARED:
                 raise
         return self._copy(descriptor, target)
 
-    def _copy(self, source: int, target: Path) -> None:
-        self._make_directory(target.parent)
+    def _copy(self, source: int, target: str) -> None:
+        self._make_directory(os.path.dirname(target))
         temporary = _temporary(target)
-        copy = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._mode)
+        copy = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             copy_range(source, copy, 0, os.fstat(source).st_size)
             if self._durable:
                 os.fsync(copy)
-            temporary.rename(target)
+            os.rename(temporary, target)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            os.unlink(temporary)
             raise
         finally:
             os.close(copy)
 
-    def _make_directory(self, directory: Path) -> None:
+    def _make_directory(self, directory: str) -> None:
         """Make a directory and what is missing above it, each entry on stable storage."""
-        if directory.is_dir():
+        if os.path.isdir(directory):
             return
-        self._make_directory(directory.parent)
-        directory.mkdir(exist_ok=True)
+        parent = os.path.dirname(directory)
+        self._make_directory(parent)
+        os.makedirs(directory, exist_ok=True)
         if self._durable:
-            sync_directory(directory.parent)
+            sync_directory(parent)
 
 
-def _link(path: Path, target: Path) -> None:
+def _link(path: str, target: str) -> None:
     try:
-        target.hardlink_to(path)
+        os.link(path, target)
     except FileExistsError:
         temporary = _temporary(target)
-        temporary.hardlink_to(path)
-        temporary.rename(target)
-        # Where both were links to one file already, the rename has done nothing.
-        temporary.unlink(missing_ok=True)
+        os.link(path, temporary)
+        os.rename(temporary, target)
+        if os.path.lexists(temporary):  # both were links to one file already: the rename has done nothing
+            os.unlink(temporary)
 
 
-def _temporary(target: Path) -> Path:
-    return target.with_name(f".{secrets.token_hex(8)}.tmp")
+def _temporary(target: str) -> str:
+    return f"{os.path.dirname(target)}/.{secrets.token_hex(8)}.tmp"

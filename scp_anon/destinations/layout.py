@@ -41,13 +41,13 @@ class Layout:
         self._template = template
         self._tags = {keyword: int(tag) for keyword, tag in tags.items() if tag is not None}
 
-    def place(self, file: Buffer) -> PurePosixPath:
+    def place(self, file: Buffer) -> str:
         """The path, relative to the folder, of the DICOM file whose head this is. Raises Permanent if it has none."""
         try:
             values = _values(file, frozenset(self._tags.values()))
         except (Irregular, Undecodable):
             raise Permanent(Reason.UNREADABLE_RESULT) from None
-        return PurePosixPath(_FIELD.sub(lambda field: _safe(values.get(self._tags[field[1]], b"")), self._template))
+        return _FIELD.sub(lambda field: _safe(values.get(self._tags[field[1]], b"")), self._template)
 
 
 def _values(file: Buffer, tags: frozenset[int]) -> dict[int, bytes]:

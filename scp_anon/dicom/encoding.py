@@ -40,8 +40,9 @@ NO_TAG: Final = 1 << 32  # above every tag
 
 # Deeper than any IOD goes, and far from Python's own recursion limit.
 MAXIMUM_DEPTH: Final = 64
-# Bounds the memory of one pass: each element found costs about 200 bytes.
-MAXIMUM_FOUND: Final = 2_000_000
+# Bounds the memory and time of one pass: elements found, and data sets (items). Each costs some hundred bytes, until
+# the pieces are written; sequences of empty items are the cheapest way to make a small deflated file a long one.
+MAXIMUM_FOUND: Final = 1_000_000
 
 _explicit_header = Struct("<HHHH").unpack_from
 _implicit_header = Struct("<HHI").unpack_from
@@ -81,7 +82,7 @@ R = TypeVar("R", bound=Rule)
 
 
 class Item(Generic[R]):
-    """One item with something found in it: header at `start`, data set from `content` up to `stop`."""
+    """One item and what was found in it: header at `start`, data set from `content` up to `stop`."""
 
     __slots__ = ("content", "found", "start", "stop", "undefined")
 
@@ -90,7 +91,7 @@ class Item(Generic[R]):
 
 
 class Sequence(Generic[R]):
-    """A sequence: the items in which something was found, and how it is encoded.
+    """A sequence: the items in which something was found (or all, if it has a rule of its own), and its encoding.
 
     `explicit` is the encoding of its items, which differs from the enclosing one for a sequence of VR UN;
     `end` is where its last item ends, before the delimitation if it has one.
@@ -192,6 +193,8 @@ class _Scan(Generic[R]):
                         continue
                 value = pos + 8
                 if vr in _LONG:
+                    if length:
+                        raise Irregular(Reason.MALFORMED, tag)  # two reserved bytes, which say nothing
                     (length,) = _long_length(buffer, value)
                     value += 4
                 elif vr not in _SHORT and group != 0xFFFE:
@@ -206,7 +209,7 @@ class _Scan(Generic[R]):
                 vr = _NO_VR
                 value = pos + 8
 
-            if tag == ITEM_DELIMITATION and delimited:
+            if tag == ITEM_DELIMITATION and delimited and not (vr or length):
                 self._bound(found)
                 return found, pos
             if tag <= last or group == 0xFFFE:
@@ -255,7 +258,7 @@ class _Scan(Generic[R]):
                 return self._fragments(value, end), None
             if vr not in _MAY_BE_SEQUENCE:
                 raise Irregular(Reason.MALFORMED, tag)
-            sequence, stop = self._sequence(value, end, explicit and vr != _UN, True)
+            sequence, stop = self._sequence(value, end, explicit and vr != _UN, True, rule)
             return stop, sequence if descends else None
         stop = value + length
         if stop > end:
@@ -268,10 +271,11 @@ class _Scan(Generic[R]):
             if vr not in _MAY_BE_SEQUENCE:
                 # What should be items is opaque: it cannot be ruled on.
                 raise Irregular(Reason.MALFORMED, tag)
-        return stop, self._sequence(value, stop, explicit and vr != _UN, False)[0]
+        return stop, self._sequence(value, stop, explicit and vr != _UN, False, rule)[0]
 
-    def _sequence(self, pos: int, end: int, explicit: bool, undefined: bool) -> tuple[Sequence[R], int]:
+    def _sequence(self, pos: int, end: int, explicit: bool, undefined: bool, rule: R | None) -> tuple[Sequence[R], int]:
         """Scan the items of a sequence; returns it and where the element ends (PS3.5 7.5)."""
+        every = rule is not None and rule.descends and rule is not self._rules.sequences
         self._depth += 1
         if self._depth > MAXIMUM_DEPTH:
             raise Undecodable(Reason.NESTED_TOO_DEEPLY)
@@ -279,7 +283,7 @@ class _Scan(Generic[R]):
         while pos < end:
             group, element, length = _implicit_header(self._buffer, pos)
             tag = group << 16 | element
-            if undefined and tag == SEQUENCE_DELIMITATION:
+            if undefined and tag == SEQUENCE_DELIMITATION and not length:
                 break
             if tag != ITEM:
                 raise Irregular(Reason.MALFORMED, tag)
@@ -292,7 +296,7 @@ class _Scan(Generic[R]):
                 if stop > end:
                     raise Irregular(Reason.TRUNCATED, tag)
                 found, _ = self.data_set(content, stop, explicit, False)
-            if found:
+            if found or every:
                 items.append(Item(pos, content, stop, length == UNDEFINED_LENGTH, found))
             pos = following
         if pos >= end if undefined else pos != end:
@@ -306,7 +310,7 @@ class _Scan(Generic[R]):
             group, element, length = _implicit_header(self._buffer, pos)
             tag = group << 16 | element
             pos += 8
-            if tag == SEQUENCE_DELIMITATION:
+            if tag == SEQUENCE_DELIMITATION and not length:
                 return pos
             if tag != ITEM or length == UNDEFINED_LENGTH:
                 raise Irregular(Reason.MALFORMED, tag)
@@ -319,8 +323,8 @@ class _Scan(Generic[R]):
         return rule
 
     def _bound(self, found: list[Found[R]]) -> None:
-        """Count what one data set added; raises Undecodable beyond the bound."""
-        self._count += len(found)
+        """Count a data set and what was found in it; raises Undecodable beyond the bound."""
+        self._count += len(found) + 1
         if self._count > MAXIMUM_FOUND:
             raise Undecodable(Reason.TOO_MANY_ELEMENTS)
 

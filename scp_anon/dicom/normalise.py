@@ -15,8 +15,8 @@ from typing import Final
 
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
-from pydicom.values import convert_SQ
+from pydicom.filereader import read_dataset, read_sequence
+from pydicom.sequence import Sequence
 
 from scp_anon.dicom.dictionary import LONG_VRS, SHORT_VRS, tag_text, vr_of
 from scp_anon.dicom.elements import encode_element
@@ -28,6 +28,8 @@ from scp_anon.errors import Reason, Undecodable
 INFLATED_LIMIT: Final = 256 << 20
 # pydicom holds several copies of what it reads.
 NORMALISED_LIMIT: Final = 512 << 20
+# An element or item costs it two or three reads and up to a kilobyte, whatever its size.
+MAXIMUM_READS: Final = 1 << 20
 
 _SHORT_HEADER: Final = 8
 _LONG_HEADER: Final = 12
@@ -35,6 +37,7 @@ _DELIMITATION: Final = 8
 _SHORT_LIMIT: Final = 0x10000
 _UNDEFINED: Final = b"\xff\xff\xff\xff"
 _SEQUENCE_DELIMITATION: Final = b"\xfe\xff\xdd\xe0\0\0\0\0"
+_ANY_ENCODING: Final = ["iso8859"]  # no text is decoded here
 _item_header = Struct("<HHI").pack
 
 # VRs whose values are words, and the array type of such a word (PS3.5 7.3). A tag (AT) is two words of two bytes.
@@ -43,6 +46,40 @@ _WORDS: Final = {
     **dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), "I"),
     **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), "Q"),
 }
+
+
+class _Budget:
+    """How much pydicom may read for one data set: it makes objects of all, and a copy of each level of nesting."""
+
+    def __init__(self) -> None:
+        self.reads = MAXIMUM_READS
+        self.bytes = 2 * NORMALISED_LIMIT
+
+    def spend(self, length: int) -> None:
+        """One read of `length` bytes. Raises Undecodable when there is nothing left to spend."""
+        self.reads -= 1
+        self.bytes -= length
+        self.check()
+
+    def check(self) -> None:
+        """Raises Undecodable if too much was read; pydicom does not pass on whatever is raised below it."""
+        if self.reads < 0:
+            raise Undecodable(Reason.TOO_MANY_ELEMENTS)
+        if self.bytes < 0:
+            raise Undecodable(Reason.TOO_LARGE_TO_NORMALISE)
+
+
+class _Metered(BytesIO):
+    """What pydicom reads from."""
+
+    def __init__(self, content: Buffer, budget: _Budget) -> None:
+        super().__init__(content)
+        self.budget = budget
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        self.budget.spend(len(content))
+        return content
 
 
 def inflate(deflated: Buffer) -> bytes:
@@ -87,18 +124,20 @@ def normalise(data_set: Buffer, syntax: TransferSyntax) -> tuple[bytes, Transfer
     pydicom takes it apart, and its raw values are put together again as they are, in the order of their tags; only
     the words of binary values are swapped where `syntax` is big endian. An unknown VR becomes the dictionary's or UN.
 
-    Raises Undecodable, with MALFORMED, TRUNCATED, NESTED_TOO_DEEPLY or TOO_LARGE_TO_NORMALISE.
+    Raises Undecodable, with MALFORMED, TRUNCATED, NESTED_TOO_DEEPLY, TOO_MANY_ELEMENTS or TOO_LARGE_TO_NORMALISE.
     """
     if len(data_set) > NORMALISED_LIMIT:
         raise Undecodable(Reason.TOO_LARGE_TO_NORMALISE)
+    budget = _Budget()
     try:
-        source = read_dataset(BytesIO(data_set), syntax.implicit_vr, syntax.little_endian)
-        encoded, consumed = _encode(source)
+        source = read_dataset(_Metered(data_set, budget), syntax.implicit_vr, syntax.little_endian)
+        encoded, consumed = _encode(source, budget)
     except RecursionError:
         raise Undecodable(Reason.NESTED_TOO_DEEPLY) from None
     except (Undecodable, MemoryError):
         raise
     except Exception as error:
+        budget.check()
         # pydicom raises whatever its parts do, with values of the original in the text: only the type is told.
         raise Undecodable(Reason.MALFORMED, type(error).__name__) from None
     if consumed != len(data_set):
@@ -108,7 +147,7 @@ def normalise(data_set: Buffer, syntax: TransferSyntax) -> tuple[bytes, Transfer
     return encoded, transfer_syntaxes()[EXPLICIT_VR_LITTLE_ENDIAN]
 
 
-def _encode(source: Dataset) -> tuple[bytes, int]:
+def _encode(source: Dataset, budget: _Budget) -> tuple[bytes, int]:
     """Encode what pydicom read of one data set; returns it and how many bytes of the input it was."""
     implicit = bool(source.original_encoding[0])
     encoded: list[bytes] = []
@@ -116,16 +155,16 @@ def _encode(source: Dataset) -> tuple[bytes, int]:
     for tag in sorted(source.keys()):
         element = source.get_item(tag, keep_deferred=True)
         if isinstance(element, RawDataElement):
-            content, length = _encode_raw(element)
+            content, length = _encode_raw(element, budget)
         else:
-            items, length = _encode_items(element)
+            items, length = _encode_items(element.value, budget)
             content, length = encode_element(tag, "SQ", items, True), length + _DELIMITATION
         encoded.append(content)
         consumed += length + (_LONG_HEADER if not implicit and _has_long_header(element) else _SHORT_HEADER)
     return b"".join(encoded), consumed
 
 
-def _encode_raw(element: RawDataElement) -> tuple[bytes, int]:
+def _encode_raw(element: RawDataElement, budget: _Budget) -> tuple[bytes, int]:
     """Encode an element that pydicom left as bytes; returns it and the length of its value in the input."""
     tag, value = int(element.tag), element.value or b""
     vr = _written_vr(tag, element.VR)
@@ -136,8 +175,9 @@ def _encode_raw(element: RawDataElement) -> tuple[bytes, int]:
     if len(value) != element.length:
         raise Undecodable(Reason.TRUNCATED, tag_text(tag))
     if vr == "SQ":
-        sequence = convert_SQ(value, element.is_implicit_VR, element.is_little_endian)
-        items, consumed = _encode_items(DataElement(tag, "SQ", sequence))
+        stream = _Metered(value, budget)
+        sequence = read_sequence(stream, element.is_implicit_VR, element.is_little_endian, len(value), _ANY_ENCODING)
+        items, consumed = _encode_items(sequence, budget)
         if consumed != element.length:
             raise Undecodable(Reason.MALFORMED, tag_text(tag))
         return encode_element(tag, "SQ", items, True), consumed
@@ -148,12 +188,12 @@ def _encode_raw(element: RawDataElement) -> tuple[bytes, int]:
     return encode_element(tag, vr, value, True), element.length
 
 
-def _encode_items(element: DataElement) -> tuple[bytes, int]:
+def _encode_items(sequence: Sequence, budget: _Budget) -> tuple[bytes, int]:
     """Encode the items of a sequence, with defined lengths; returns them and their length in the input."""
     encoded: list[bytes] = []
     consumed = 0
-    for item in element.value:
-        content, length = _encode(item)
+    for item in sequence:
+        content, length = _encode(item, budget)
         encoded.append(_item_header(0xFFFE, 0xE000, len(content)) + content)
         consumed += _SHORT_HEADER + length + (_DELIMITATION if item.is_undefined_length_sequence_item else 0)
     return b"".join(encoded), consumed

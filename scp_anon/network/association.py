@@ -106,7 +106,7 @@ class Association:
                 raise Aborted(source, reason, f"aborted by the peer ({source}/{reason})")
             if kind == pdu.A_RELEASE_RQ:
                 raise ReleaseRequested("the peer asks for release")
-        if kind <= pdu.A_ABORT:
+        if pdu.A_ASSOCIATE_RQ <= kind <= pdu.A_ABORT:
             raise unexpected("a PDU that is not due now")
         raise Aborted(pdu.BY_SERVICE_PROVIDER, pdu.UNRECOGNIZED_PDU, "a PDU of no known type")
 

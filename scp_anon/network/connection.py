@@ -132,6 +132,8 @@ def connect(host: str, port: int, timeout: float) -> socket.socket:
     """Open a TCP connection. Raises Closed."""
     try:
         return socket.create_connection((host, port), timeout)
+    except UnicodeError:
+        raise Closed("cannot connect: not a host name") from None
     except OSError as error:
         raise Closed(f"cannot connect: {_name(error)}") from None
 

@@ -18,7 +18,7 @@ from scp_anon.network.connection import Connection, connect
 
 _READ: Final = 1 << 20
 _UNLIMITED: Final = 1 << 20  # what we put into one PDU for a peer that sets no limit
-_SMALLEST: Final = 1024
+_SMALLEST: Final = 128  # no peer takes less, but some may say so
 _LINGER: Final = 1.0
 
 
@@ -59,7 +59,7 @@ class Requestor:
         self._association.send_command(context_id, dimse.echo_request(message_id, VERIFICATION))
         return self._response(message_id, dimse.C_ECHO_RQ)
 
-    def store(self, path: Path, meta: FileMeta, start: int) -> int:
+    def store(self, path: str | Path, meta: FileMeta, start: int) -> int:
         """C-STORE of the DICOM file at `path`, whose data set begins at `start`; returns the status.
 
         Its presentation context must be an accepted one. Raises AssociationError, or OSError for the file.
@@ -72,7 +72,8 @@ class Requestor:
             command,
         ]
         limit = self._association.peer_maximum_length or _UNLIMITED
-        fragment = max(min(limit, _UNLIMITED), _SMALLEST) - pdu.PDV_HEADER_LENGTH
+        # Fragments are even (PS3.7 Annex F): stock receivers abort on others.
+        fragment = max(min(limit, _UNLIMITED), _SMALLEST) - pdu.PDV_HEADER_LENGTH & ~1
         for piece, last in _pieces(path, start, fragment):
             # The command goes out with the first of the data: one write less for the peer to wait for.
             self._association.connection.send(*head, *_fragments(context_id, piece, fragment, last))
@@ -115,21 +116,23 @@ class Requestor:
             _say(self._association.connection, pdu.release_reply())
             raise Closed("the peer released the association instead of a response") from None
         responded = command.get(dimse.MESSAGE_ID_BEING_RESPONDED_TO), dimse.number(command, dimse.COMMAND_FIELD)
-        if responded != (message_id.to_bytes(2, "little"), field | dimse.RESPONSE) or dimse.STATUS not in command:
+        if responded != (message_id.to_bytes(2, "little"), field | dimse.RESPONSE):
             raise unexpected("a response to another request")
+        if len(command.get(dimse.STATUS, b"")) != 2:
+            raise unexpected("a response without a status")
         return dimse.number(command, dimse.STATUS)
 
 
 VERIFICATION_CONTEXT: Final = Context(VERIFICATION, IMPLICIT_VR_LITTLE_ENDIAN)
 
 
-def read_meta(path: Path) -> tuple[FileMeta, int]:
+def read_meta(path: str | Path) -> tuple[FileMeta, int]:
     """The File Meta Information of a DICOM file, and where its data set begins. Raises Undecodable, OSError."""
-    with path.open("rb", buffering=0) as file:
+    with open(path, "rb", buffering=0) as file:
         return read_file_meta(file.read(META_LIMIT))
 
 
-def _pieces(path: Path, start: int, fragment: int) -> Iterator[tuple[memoryview, bool]]:
+def _pieces(path: str | Path, start: int, fragment: int) -> Iterator[tuple[memoryview, bool]]:
     """The file from `start` on, in pieces of whole fragments, and whether each is the last. Memory stays flat."""
     buffer = memoryview(bytearray(max(_READ // fragment, 1) * fragment))
     descriptor = os.open(path, os.O_RDONLY)
