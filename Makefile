@@ -22,8 +22,8 @@ lint: .venv/installed-test
 	$(BIN)/mypy
 
 bench: .venv/installed-test peers
-	$(BIN)/python benchmarks/engine.py
-	$(BIN)/python benchmarks/receive.py
+	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.receive
 
 # Builds the Dockerfile for real and runs the node in it; needs root, buildah and debootstrap.
 image-test: .venv/installed

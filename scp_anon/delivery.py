@@ -64,24 +64,28 @@ class Sender:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                entry = self._spool.depart(self._name, _IDLE)
-                if entry is None:
-                    self._destination.idle()
-                elif self._stopping.is_set():
-                    self._spool.hand_back(self._name, entry)
-                else:
-                    self._try(entry)
+                try:
+                    self._next()
+                except OSError as error:
+                    # The spool's own disk is in trouble: what is queued is where it was, and the sender must live on.
+                    log.error("disk-trouble", destination=self._name, detail=type(error).__name__)
+                    self._stopping.wait(self._back_off.first)
         finally:
             self._destination.close()
 
-    def _try(self, entry: Entry) -> None:
-        try:
-            self._send(entry)
-        except OSError as error:
-            # The spool's own disk is in trouble: the entry is where it was, and the sender must live on.
-            log.error("disk-trouble", destination=self._name, entry=entry.envelope.id, detail=type(error).__name__)
+    def _next(self) -> None:
+        """Deliver the next entry, if there is one in time. Raises OSError for trouble with the spool's own disk."""
+        entry = self._spool.depart(self._name, _IDLE)
+        if entry is None:
+            self._destination.idle()
+        elif self._stopping.is_set():
             self._spool.hand_back(self._name, entry)
-            self._stopping.wait(self._back_off.first)
+        else:
+            try:
+                self._send(entry)
+            except OSError:
+                self._spool.hand_back(self._name, entry)
+                raise
 
     def _send(self, entry: Entry) -> None:
         try:

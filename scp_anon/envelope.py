@@ -7,6 +7,7 @@ into a name but its AE title, and that one quoted; never a UID.
 from __future__ import annotations
 
 import itertools
+import re
 import secrets
 import string
 import time
@@ -21,6 +22,8 @@ _PROCESS = secrets.token_hex(4)
 _numbers = itertools.count()
 # All that is printable but the separator, the slash, and the percent sign of the quoting itself.
 _UNQUOTED = "".join(set(string.punctuation) - set(",/%")) + " "
+_NUMBER = "(0|[1-9][0-9]*)"
+_NAME = re.compile(",".join(("([0-9a-f]{16}-[0-9a-f]+)", *["([^,]*)"] * 2, *[_NUMBER] * 2, *["([^,]*)"] * 3)))
 
 
 class Envelope(NamedTuple):
@@ -48,9 +51,15 @@ class Envelope(NamedTuple):
     @classmethod
     def parse(cls, name: str) -> Self:
         """The envelope in a file name. Raises ValueError for a name that is none of ours."""
-        id_, route, calling, attempt, not_before, destination, reason, detail = name.split(_SEPARATOR)
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise ValueError("not the name of an entry")
+        id_, route, calling, attempt, not_before, destination, reason, detail = match.groups()
         numbers = int(attempt), int(not_before)
-        return cls(id_, unquote(route), unquote(calling), *numbers, destination, reason, unquote(detail))
+        envelope = cls(id_, unquote(route), unquote(calling), *numbers, destination, reason, unquote(detail))
+        if envelope.name != name:
+            raise ValueError("not the name that we would have written")
+        return envelope
 
     @property
     def name(self) -> str:

@@ -3,11 +3,16 @@
 An instance is kept as the DICOM file that the sender would have written: preamble and File Meta Information are
 ours, the data set is as it came, to the byte. What cannot be read is kept as well: acknowledged, then quarantined by
 the worker. Only what says that it is another instance than the command announced is refused.
+
+An instance that is in memory when it has been committed is claimed in the same step, and de-identified by the thread
+that has received it as soon as success is said: no other thread has to be woken, nor the file read again. The pool is
+for all others: large ones, and what an earlier run has left.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 from scp_anon.dicom.encoding import Irregular, read_values
 from scp_anon.dicom.normalise import inflate_head
@@ -15,7 +20,10 @@ from scp_anon.dicom.part10 import FileMeta, encode_file_meta
 from scp_anon.dicom.uids import transfer_syntaxes
 from scp_anon.errors import Refused, Undecodable
 from scp_anon.network.scp import StoreRequest
-from scp_anon.spool import Draft, Spool, refusal
+from scp_anon.spool import Draft, Entry, Spool, refusal
+
+# Given a claimed entry, its data set and that one's transfer syntax.
+Work: TypeAlias = Callable[[Entry, memoryview, str], None]
 
 _SOP_CLASS_UID: Final = 0x00080016
 _SOP_INSTANCE_UID: Final = 0x00080018
@@ -27,22 +35,26 @@ _DATA_SET_DOES_NOT_MATCH: Final = 0xA900  # PS3.4 B.2.3
 class Intake:
     """Receives instances into a spool. This is the `Storage` of the SCP."""
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(self, spool: Spool, work: Work) -> None:
+        """`work` de-identifies an entry that has just been committed, from its data set in memory."""
         self._spool = spool
+        self._work = work
 
     def receive(self, request: StoreRequest) -> _Receiving:
         """Begin to receive an instance. Raises SpoolFull below the disk reserve."""
         self._spool.check_room()
-        return _Receiving(self._spool, request)
+        return _Receiving(self._spool, self._work, request)
 
 
 class _Receiving:
     """One instance on its way into the spool: in memory, but for what is spilled of a large one."""
 
-    def __init__(self, spool: Spool, request: StoreRequest) -> None:
+    def __init__(self, spool: Spool, work: Work, request: StoreRequest) -> None:
         self._spool = spool
+        self._work = work
         self._request = request
         self._draft: Draft | None = None
+        self._claimed: Entry | None = None
 
     def spill(self, part: memoryview) -> None:
         """Write a first part to the draft. Raises Refused."""
@@ -51,11 +63,19 @@ class _Receiving:
 
     def commit(self, rest: memoryview) -> None:
         """Write the rest, and commit the instance to stable storage. Raises Refused."""
+        in_memory = self._draft is None
         try:
             draft = self._write(rest)
-            self._spool.commit(draft, self._request.called_ae_title, self._request.calling_ae_title)
+            request = self._request
+            entry = self._spool.commit(draft, request.called_ae_title, request.calling_ae_title, claimed=in_memory)
+            self._claimed = entry if in_memory else None
         finally:
             self.discard()
+
+    def proceed(self, rest: memoryview) -> None:
+        """De-identify what is still in memory; what was spilled is for the pool."""
+        if self._claimed is not None:
+            self._work(self._claimed, rest, self._request.transfer_syntax_uid)
 
     def discard(self) -> None:
         """Remove the draft, unless it has been committed."""

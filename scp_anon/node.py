@@ -45,7 +45,7 @@ class Node:
             handshake_timeout=config.limits.handshake_timeout,
             idle_timeout=config.limits.idle_timeout,
         )
-        self._server = Server(Intake(self._spool), self._treatments.__contains__, limits)
+        self._server = Server(Intake(self._spool, self._workers.work), self._treatments.__contains__, limits)
 
     def start(self) -> None:
         """Begin to work: the queues first, then the doors. Raises ConfigError if an address cannot be listened on."""

@@ -11,7 +11,7 @@ it is never lost. Only `publish` writes to outgoing, and only what was made of a
     outgoing/<destination>/   de-identified, not yet acknowledged   acknowledge, defer, quarantine
     quarantine/               either kind, with its reason          release, drop
 
-    commit      write tmp · fsync it · rename → incoming · fsync incoming
+    commit      write tmp · fsync it · rename → incoming, or active if claimed at once · fsync that
     claim       rename → active, which counts the attempt before the work begins
     publish     write tmp · fsync it · link into each outgoing · fsync those · unlink from active
     others      one rename each, then fsync of the directory that it went to
@@ -76,7 +76,8 @@ class Draft:
     def __exit__(self, *exception: object) -> None:
         os.close(self.descriptor)
         if self.path:
-            os.unlink(self.path)
+            with contextlib.suppress(OSError):  # what stays is swept at the next start
+                os.unlink(self.path)
 
 
 class Spool:
@@ -132,28 +133,37 @@ class Spool:
             raise refusal(error) from None
 
     def check_room(self) -> None:
-        """Raise SpoolFull below the disk reserve, as it was a moment ago at the latest."""
+        """Raise SpoolFull below the disk reserve, as it was a moment ago; Refused where it cannot be told."""
         now = time.monotonic()
         if now > self._room_known_until:
-            status = os.statvfs(self.path)
+            try:
+                status = os.statvfs(self.path)
+            except OSError as error:
+                raise refusal(error) from None
             self._has_room = status.f_bavail * status.f_frsize >= self._reserve
             self._room_known_until = now + _ROOM_IS_KNOWN
         if not self._has_room:
             raise SpoolFull("below the disk reserve")
 
-    def commit(self, draft: Draft, route: str, calling: str) -> Entry:
-        """Make a draft an entry of incoming, on stable storage when this returns. Raises SpoolFull or Refused."""
-        envelope = Envelope.new(route, calling)
-        entry = Entry(envelope, f"{self._incoming}/{envelope.name}")
+    def commit(self, draft: Draft, route: str, calling: str, claimed: bool = False) -> Entry:
+        """Make a draft an entry, on stable storage when this returns: of incoming, or `claimed` by the caller already.
+
+        Raises SpoolFull or Refused.
+        """
+        envelope = Envelope.new(route, calling)._replace(attempt=int(claimed))
+        place = self._active if claimed else self._incoming
+        entry = Entry(envelope, f"{place}/{envelope.name}")
         try:
             self._sync(draft.descriptor)
             draft.move(entry.path)
-            self._sync_directory(self._incoming)
+            self._sync_directory(place)
         except OSError as error:
             if not draft.path:
-                os.unlink(entry.path)
+                with contextlib.suppress(OSError):  # where it stays, it comes once more: nothing is lost
+                    os.unlink(entry.path)
             raise refusal(error) from None
-        self.arrivals.push(envelope)
+        if not claimed:
+            self.arrivals.push(envelope)
         return entry
 
     # ---------------------------------------------------------------- de-identifying
@@ -269,12 +279,11 @@ class Spool:
         root = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(root, fcntl.LOCK_EX)
-            for directory in (self.path / "active").iterdir():
-                self._recover(directory)
-            alive = {directory.name for directory in (self.path / "active").iterdir()}
-            for directory in (self.path / "tmp").iterdir():
+            dead = {directory.name for directory in directories(self.path / "active") if self._recover(directory)}
+            alive = {directory.name for directory in directories(self.path / "active")} - dead
+            for directory in directories(self.path / "tmp"):
                 if directory.name not in alive:
-                    shutil.rmtree(directory)
+                    shutil.rmtree(directory, ignore_errors=True)
             self._active.mkdir(mode=0o700)
             self._tmp.mkdir(mode=0o700)
             lock = os.open(self._active, os.O_RDONLY | os.O_DIRECTORY)
@@ -283,21 +292,28 @@ class Spool:
         finally:
             os.close(root)
 
-    def _recover(self, directory: Path) -> None:
-        """Return what a dead process had claimed to incoming, or set it aside if it keeps killing processes."""
-        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    def _recover(self, directory: Path) -> bool:
+        """Return what a dead process had claimed to incoming, or set it aside if it keeps killing processes.
+
+        Returns whether the process is dead.
+        """
+        try:
+            lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return True  # it ended just now, and well
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return
+            return False
         else:
-            for entry in _entries(directory):
+            for entry in entries(directory):
                 if entry.envelope.attempt >= MAXIMUM_ATTEMPTS:
                     self.quarantine(entry, Reason.TOO_MANY_ATTEMPTS)
                 else:
                     os.rename(entry.path, f"{self._incoming}/{entry.envelope.name}")
             with contextlib.suppress(OSError):  # something that is not ours is in it: left alone
                 directory.rmdir()
+            return True
         finally:
             os.close(lock)
 
@@ -310,43 +326,6 @@ class Spool:
             sync_directory(directory)
 
 
-class Inspection:
-    """What an operator sees and does, also while a node runs: every step is one rename or unlink, as the node's own."""
-
-    def __init__(self, path: Path) -> None:
-        """`path`: the spool. Raises ConfigError if there is none."""
-        if not (path / "incoming").is_dir():
-            raise ConfigError(f"spool {path}: there is no spool here")
-        self._path = path
-
-    def quarantined(self) -> Iterator[Entry]:
-        """The entries of quarantine, oldest first."""
-        return _entries(self._path / "quarantine")
-
-    def queued(self) -> Iterator[tuple[str, Entry]]:
-        """The entries that wait, each with its destination (empty: for de-identification), oldest first."""
-        for directory in (self._path / "incoming", *sorted((self._path / "active").iterdir())):
-            yield from (("", entry) for entry in _entries(directory))
-        for directory in sorted((self._path / "outgoing").iterdir()):
-            yield from ((directory.name, entry) for entry in _entries(directory))
-
-    def release(self, entry: Entry) -> None:
-        """Send an entry of quarantine on its way again: an original through the engine, a result to its destination."""
-        envelope = entry.envelope
-        place = self._path / "outgoing" / envelope.destination if envelope.destination else self._path / "incoming"
-        clean = envelope._replace(attempt=0, not_before=0, destination="", reason="", detail="")
-        os.rename(entry.path, place / clean.name)
-        sync_directory(place)
-
-    def retry(self, entry: Entry) -> None:
-        """Make a deferred entry due now."""
-        os.rename(entry.path, Path(entry.path).with_name(entry.envelope._replace(not_before=0).name))
-
-    def drop(self, entry: Entry) -> None:
-        """Delete an entry for good."""
-        os.unlink(entry.path)
-
-
 def refusal(error: OSError) -> Refused:
     """The C-STORE failure that a failed write is answered with."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -354,8 +333,17 @@ def refusal(error: OSError) -> Refused:
     return Refused(_PROCESSING_FAILURE, errno.errorcode.get(error.errno or 0, "OSError"))
 
 
-def _entries(directory: Path) -> Iterator[Entry]:
-    for path in sorted(directory.iterdir()):
+def directories(place: Path) -> list[Path]:
+    return sorted(path for path in place.iterdir() if path.is_dir())
+
+
+def entries(directory: Path) -> Iterator[Entry]:
+    """The entries in a place of a spool, oldest first; files that are not ours are not among them."""
+    try:
+        paths = sorted(directory.iterdir())
+    except FileNotFoundError:
+        return  # the process whose place it was has ended
+    for path in paths:
         with contextlib.suppress(ValueError):  # not ours: nothing that we could say of it
             yield Entry(Envelope.parse(path.name), str(path))
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
 from scp_anon import log
-from scp_anon.deid import Deidentifier
+from scp_anon.deid import Deidentified, Deidentifier
 from scp_anon.errors import Reason, Refused, Undecodable
 from scp_anon.spool import Entry, Spool
 
@@ -19,12 +21,26 @@ _DISK_TROUBLE: Final = 10.0
 _RESULT_MODE: Final = 0o666
 
 
+# How a deidentifier gets at an original: it is open, or in memory, for the time of the block.
+Source: TypeAlias = Callable[[Deidentifier], AbstractContextManager[Deidentified]]
+
+
 @dataclass(frozen=True)
 class Treatment:
     """What is done with the instances of one route."""
 
     deidentifier: Deidentifier
     destinations: Sequence[str]
+
+
+def _opened(path: str, deidentifier: Deidentifier) -> AbstractContextManager[Deidentified]:
+    return deidentifier.opened(path)
+
+
+def _encoded(
+    data_set: memoryview, transfer_syntax_uid: str, deidentifier: Deidentifier
+) -> AbstractContextManager[Deidentified]:
+    return nullcontext(deidentifier.encoded(data_set, transfer_syntax_uid))
 
 
 class Workers:
@@ -62,15 +78,22 @@ class Workers:
                 if self._stopping.is_set():
                     self._spool.put_back(entry)
                     return
-                self._work(entry)
+                self._work(entry, partial(_opened, entry.path))
             except OSError as error:
                 # Not even a rename went well. The original stays where it is; the thread lives on.
                 log.error("disk-trouble", detail=type(error).__name__)
                 self._stopping.wait(_DISK_TROUBLE)
 
-    def _work(self, entry: Entry) -> None:
+    def work(self, entry: Entry, data_set: memoryview, transfer_syntax_uid: str) -> None:
+        """Do a worker's work on an entry that the calling thread has claimed and has in memory. Raises nothing."""
         try:
-            self._deidentify(entry)
+            self._work(entry, partial(_encoded, data_set, transfer_syntax_uid))
+        except OSError as error:
+            log.error("disk-trouble", entry=entry.envelope.id, detail=type(error).__name__)
+
+    def _work(self, entry: Entry, deidentified: Source) -> None:
+        try:
+            self._deidentify(entry, deidentified)
         except Undecodable as undecodable:
             self._quarantine(entry, undecodable.reason, undecodable.detail)
         except (OSError, Refused) as error:
@@ -82,13 +105,14 @@ class Workers:
             # the message may hold a value, so only its type is told.
             self._quarantine(entry, Reason.UNEXPECTED_ERROR, type(error).__name__)
 
-    def _deidentify(self, entry: Entry) -> None:
+    def _deidentify(self, entry: Entry, deidentified: Source) -> None:
         treatment = self._treatments.get(entry.envelope.route)
         if treatment is None:
             raise Undecodable(Reason.UNKNOWN_ROUTE)
         self._spool.check_room()
         with self._spool.draft(_RESULT_MODE) as draft:
-            treatment.deidentifier.file_to(entry.path, draft.descriptor)
+            with deidentified(treatment.deidentifier) as result:
+                result.write(draft.descriptor)
             self._spool.publish(entry, draft, treatment.destinations)
 
     def _quarantine(self, entry: Entry, reason: Reason, detail: str) -> None:

@@ -150,7 +150,7 @@ def test_sections_are_frozen() -> None:
     """Nobody changes a setting of a node that runs."""
     settings = config.parse(EXAMPLE, "node.yaml")
     with pytest.raises(ValueError, match="frozen"):
-        settings.spool.reserve = 1  # type: ignore[misc]  # that is the point
+        settings.spool.reserve = 1
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,9 @@ class _Reception:
     def discard(self) -> None:
         self._memory.discarded += 1
 
+    def proceed(self, rest: memoryview) -> None:
+        assert self._data.endswith(rest)
+
 
 @pytest.fixture
 def memory() -> Memory:

@@ -70,6 +70,7 @@ class Reception:
         self.spilled: list[int] = []
         self.content = b""
         self.end = ""
+        self.proceeded = b""
         self._storage = storage
 
     def spill(self, part: memoryview) -> None:
@@ -90,6 +91,11 @@ class Reception:
         """It will not come."""
         assert not self.end
         self.end = "discarded"
+
+    def proceed(self, rest: memoryview) -> None:
+        """Success was said."""
+        assert self.end == "committed"
+        self.proceeded = bytes(rest)
 
 
 class Storage:

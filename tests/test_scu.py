@@ -332,10 +332,10 @@ def test_destination_after_a_file_that_shrank(
     destination = DicomDestination(peer_at(service.port))
     monkeypatch.setattr(os, "preadv", shrinking)
     with pytest.raises(OSError):
-        destination.deliver(broken, list)
+        destination.deliver(str(broken), list)
     monkeypatch.undo()
     eventually(service.is_idle)
-    destination.deliver(good, list)
+    destination.deliver(str(good), list)
     destination.close()
     assert [reception.content for reception in service.storage.receptions if reception.end == "committed"] == [
         b"good data"
@@ -526,7 +526,7 @@ def test_statuses_that_say_stored(status: int, service: Service, tmp_path: Path)
     """PS3.4 B.2.3: warnings are of an instance that is stored."""
     service.storage.faults = {"commit": Refused(status)} if status else {}
     destination = DicomDestination(peer_at(service.port))
-    destination.deliver(written(tmp_path / "file.dcm", b"a data set"), list)
+    destination.deliver(str(written(tmp_path / "file.dcm", b"a data set")), list)
     destination.close()
 
 
@@ -548,12 +548,12 @@ def test_statuses_that_say_no(status: int, error: type[Exception], service: Serv
     destination = DicomDestination(peer_at(service.port))
     service.storage.faults = {"commit": Refused(status)}
     with pytest.raises(error) as raised:
-        destination.deliver(written(tmp_path / "file.dcm", b"a data set"), list)
+        destination.deliver(str(written(tmp_path / "file.dcm", b"a data set")), list)
     if isinstance(raised.value, Permanent):
         assert raised.value.reason == Reason.REFUSED_BY_DESTINATION
         assert f"{status:04X}" in raised.value.detail
     service.storage.faults = {}
-    destination.deliver(written(tmp_path / "file.dcm", b"a data set"), list)
+    destination.deliver(str(written(tmp_path / "file.dcm", b"a data set")), list)
     assert len(service.server._services) == 1
     destination.close()
 
@@ -566,15 +566,15 @@ def test_contexts_of_what_comes_next(service: Service, tmp_path: Path) -> None:
         paths.append(tmp_path / f"{i}.dcm")
         paths[-1].write_bytes(encode_file_meta(FileMeta(sop_class, f"1.2.{i}", EXPLICIT)) + b"a data set")
     (tmp_path / "broken").write_bytes(b"not a file of ours")
-    destination.deliver(paths[0], lambda: [*paths, tmp_path / "broken", tmp_path / "gone"])
+    destination.deliver(str(paths[0]), lambda: map(str, [*paths, tmp_path / "broken", tmp_path / "gone"]))
     (first,) = service.server._services
-    destination.deliver(paths[1], list)
+    destination.deliver(str(paths[1]), list)
     assert service.server._services == {first}
     paths[1].write_bytes(encode_file_meta(FileMeta("1.2.840.10008.5.1.4.1.1.7", "1.2.9", EXPLICIT)) + b"a data set")
-    destination.deliver(paths[1], list)
+    destination.deliver(str(paths[1]), list)
     destination.idle()
     eventually(service.is_idle)
-    destination.deliver(paths[0], list)
+    destination.deliver(str(paths[0]), list)
     destination.close()
     assert service.storage.ends == ["committed"] * 4
 
@@ -585,7 +585,7 @@ def test_destination_that_does_not_accept_it(service: Service, tmp_path: Path) -
     path.write_bytes(encode_file_meta(FileMeta("1.2.3", "1.2.4", EXPLICIT)) + b"a data set")
     destination = DicomDestination(peer_at(service.port))
     with pytest.raises(Permanent) as permanent:
-        destination.deliver(path, list)
+        destination.deliver(str(path), list)
     assert (permanent.value.reason, permanent.value.detail) == (Reason.NO_ACCEPTED_CONTEXT, EXPLICIT)
     destination.close()
 

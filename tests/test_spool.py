@@ -20,8 +20,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from scp_anon import ready
 from scp_anon.envelope import Envelope
 from scp_anon.errors import ConfigError, Reason, Refused, SpoolFull
+from scp_anon.inspection import Inspection
 from scp_anon.ready import Ready
-from scp_anon.spool import MAXIMUM_ATTEMPTS, Entry, Inspection, Spool
+from scp_anon.spool import MAXIMUM_ATTEMPTS, Entry, Spool
 
 DESTINATIONS = ["one", "two"]
 
@@ -182,6 +183,7 @@ class Model(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Leave nothing behind."""
+        ready._LOOK_AGAIN = 1.0
         self.spool.close()
         shutil.rmtree(self.folder)
 

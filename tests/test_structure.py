@@ -20,7 +20,7 @@ LAYERS = [
     ["spool", "dicom"],
     ["deid", "network"],
     ["destinations"],
-    ["intake", "worker", "delivery", "config", "batch"],
+    ["intake", "worker", "delivery", "config", "batch", "inspection"],
     ["node"],
     ["cli"],
 ]

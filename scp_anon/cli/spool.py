@@ -14,7 +14,8 @@ from pydicom.dataset import Dataset
 from scp_anon import config
 from scp_anon.cli.node import ConfigFile
 from scp_anon.errors import ConfigError
-from scp_anon.spool import Entry, Inspection
+from scp_anon.inspection import Inspection
+from scp_anon.spool import Entry
 
 queue = typer.Typer(name="queue", help="What waits to be de-identified or delivered.", no_args_is_help=True)
 quarantine = typer.Typer(name="quarantine", help="What was set aside, and why.", no_args_is_help=True)

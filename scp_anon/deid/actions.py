@@ -48,6 +48,8 @@ class Instance:
             raise Undecodable(Reason.MISSING_UID, "(0008,0016)")
         if not sop_instance_uid:
             raise Undecodable(Reason.MISSING_UID, "(0008,0018)")
+        if b"\\" in sop_instance_uid:
+            raise Undecodable(Reason.MALFORMED, "(0008,0018)")  # which of them would the instance be?
         terms = text.character_sets(facts.get(SPECIFIC_CHARACTER_SET, b""))
         return cls(
             identity=identity,
@@ -134,11 +136,6 @@ def patient_name() -> Rule:
 def check_character_set() -> Rule:
     """Keep Specific Character Set, but refuse the instance if it names a set that the standard does not define."""
     return Rule("CS", _check_character_set)
-
-
-def keep_value(vr: str) -> Rule:
-    """Keep an attribute whose value is one of the `FACTS`, and so has to be found."""
-    return Rule(vr, _unchanged)
 
 
 def append_values(vr: str, *values: bytes) -> Rule:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -44,6 +45,8 @@ class Deidentified:
     meta: FileMeta
     buffer: Buffer
     pieces: list[Piece]
+    source: int | None = None
+    """The open file that `buffer` is a map of: long ranges are copied from it inside the kernel."""
 
     def parts(self) -> Iterator[Buffer]:
         """The DICOM file, in order; ranges of the original are views of it, not copies."""
@@ -56,22 +59,19 @@ class Deidentified:
         """The DICOM file."""
         return b"".join(self.parts())
 
-    def write(self, descriptor: int, source: int | None = None) -> None:
-        """Write the DICOM file to an open file, from its present position on.
-
-        `source`: the open file that `buffer` is a map of; long ranges are then copied inside the kernel.
-        """
+    def write(self, descriptor: int) -> None:
+        """Write the DICOM file to an open file, from its present position on. Raises OSError."""
         pending: list[Buffer] = [encode_file_meta(self.meta)]
         original = memoryview(self.buffer)
         for piece in self.pieces:
             if isinstance(piece, bytes):
                 pending.append(piece)
-            elif source is None or piece[1] - piece[0] < _KERNEL_COPY:
+            elif self.source is None or piece[1] - piece[0] < _KERNEL_COPY:
                 pending.append(original[piece[0] : piece[1]])
             else:
                 write_all(descriptor, pending)
                 pending = []
-                copy_range(source, descriptor, *piece)
+                copy_range(self.source, descriptor, *piece)
         write_all(descriptor, pending)
 
 
@@ -91,10 +91,26 @@ class Deidentifier:
     def deidentify(self, buffer: Buffer) -> Deidentified:
         """De-identify the DICOM file in `buffer`. Raises Undecodable, with the reason for quarantine."""
         meta, start = read_file_meta(buffer)
-        syntax = _transfer_syntax(meta)
+        if meta.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
+            raise Undecodable(Reason.DICOMDIR)
+        return self.encoded(buffer, meta.transfer_syntax_uid, start)
+
+    def encoded(self, buffer: Buffer, transfer_syntax_uid: str, start: int = 0) -> Deidentified:
+        """De-identify the encoded data set that `buffer` holds from `start` on. Raises Undecodable."""
+        try:
+            syntax = transfer_syntaxes()[transfer_syntax_uid]
+        except KeyError:
+            raise Undecodable(Reason.UNKNOWN_TRANSFER_SYNTAX) from None
         if syntax.deflated:
             return self._deflated(buffer, start, syntax)
         return self._data_set(buffer, start, syntax)
+
+    @contextmanager
+    def opened(self, path: str | Path) -> Iterator[Deidentified]:
+        """De-identify the file at `path`, which is open for the time of the block. Raises Undecodable, OSError."""
+        with opened(path) as (buffer, mapped):
+            result = self.deidentify(buffer)
+            yield replace(result, source=mapped) if mapped is not None and result.buffer is buffer else result
 
     def file(self, source: str | Path, target: Path) -> FileMeta:
         """De-identify the file `source` into the new file `target`; returns the new File Meta Information.
@@ -103,19 +119,14 @@ class Deidentifier:
         """
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            return self.file_to(source, descriptor)
+            with self.opened(source) as result:
+                result.write(descriptor)
+                return result.meta
         except BaseException:
             target.unlink()
             raise
         finally:
             os.close(descriptor)
-
-    def file_to(self, source: str | Path, descriptor: int) -> FileMeta:
-        """De-identify the file `source` into an open file; returns the new File Meta Information. Raises as `file`."""
-        with opened(source) as (buffer, mapped):
-            result = self.deidentify(buffer)
-            result.write(descriptor, mapped if result.buffer is buffer else None)
-            return result.meta
 
     def bytes(self, data: Buffer) -> bytes:
         """De-identify a DICOM file in memory. Raises Undecodable."""
@@ -124,10 +135,18 @@ class Deidentifier:
     def dataset(self, data_set: Dataset) -> Dataset:
         """De-identify a pydicom data set; returns a new one, with File Meta Information. Raises Undecodable."""
         encoded = BytesIO()
-        if hasattr(data_set, "file_meta") and data_set.file_meta.get("TransferSyntaxUID"):
-            dcmwrite(encoded, data_set)
-        else:
-            dcmwrite(encoded, data_set, implicit_vr=False, little_endian=True)
+        try:
+            if hasattr(data_set, "file_meta") and data_set.file_meta.get("TransferSyntaxUID"):
+                dcmwrite(encoded, data_set)
+            elif "PixelData" in data_set and data_set["PixelData"].is_undefined_length:
+                raise Undecodable(Reason.UNKNOWN_TRANSFER_SYNTAX)
+            else:
+                dcmwrite(encoded, data_set, implicit_vr=False, little_endian=True)
+        except Undecodable:
+            raise
+        except Exception as error:
+            # pydicom raises whatever its parts do, with values of the original in the text: only the type is told.
+            raise Undecodable(Reason.MALFORMED, type(error).__name__) from None
         return dcmread(BytesIO(self.bytes(encoded.getvalue())), force=True)
 
     def _deflated(self, buffer: Buffer, start: int, syntax: TransferSyntax) -> Deidentified:
@@ -161,12 +180,3 @@ class Deidentifier:
             raise Undecodable(Reason.UNKNOWN_SOP_CLASS)
         new = self._identity.uid(instance.sop_instance_uid).decode("ascii")
         return FileMeta(instance.sop_class_uid, new, syntax.uid)
-
-
-def _transfer_syntax(meta: FileMeta) -> TransferSyntax:
-    if meta.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
-        raise Undecodable(Reason.DICOMDIR)
-    try:
-        return transfer_syntaxes()[meta.transfer_syntax_uid]
-    except KeyError:
-        raise Undecodable(Reason.UNKNOWN_TRANSFER_SYNTAX) from None

@@ -54,7 +54,8 @@ class Profile:
         self.required = tuple(sorted(required))
         checked = {
             actions.SPECIFIC_CHARACTER_SET: actions.check_character_set(),
-            actions.SOP_CLASS_UID: actions.keep_value("UI"),
+            # A class of the standard stays, as well-known UIDs do; whatever else is written there does not.
+            actions.SOP_CLASS_UID: actions.new_uid(),
         }
         ruled = {tag: rule for tag, rule in {**rules, **checked, **required}.items() if tag >> 16 >= _FIRST_GROUP}
         kept = {tag for tag in dictionary() if tag >> 16 >= _FIRST_GROUP} - ruled.keys() - {_LENGTH_TO_END}

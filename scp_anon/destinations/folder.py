@@ -21,7 +21,7 @@ class FolderDestination:
 
     def __init__(self, folder: Path, layout: Layout, durable: bool = True) -> None:
         """`durable`: False leaves out every fsync."""
-        self._folder = str(folder)
+        self._folder = str(folder.absolute())
         self._layout = layout
         self._durable = durable
 
@@ -49,14 +49,18 @@ class FolderDestination:
         """Make `target` the instance: another link to its file if nobody else needs that one, else a copy."""
         try:
             if os.fstat(descriptor).st_nlink == 1:
-                return _link(path, target)
-        except FileNotFoundError:
-            self._make_directory(os.path.dirname(target))
-            return self._put(path, descriptor, target)
+                return self._link(path, target)
         except OSError as error:
             if error.errno not in _SHARED:
                 raise
         return self._copy(descriptor, target)
+
+    def _link(self, path: str, target: str) -> None:
+        try:
+            _link(path, target)
+        except FileNotFoundError:
+            self._make_directory(os.path.dirname(target))
+            _link(path, target)
 
     def _copy(self, source: int, target: str) -> None:
         self._make_directory(os.path.dirname(target))
@@ -90,9 +94,11 @@ def _link(path: str, target: str) -> None:
     except FileExistsError:
         temporary = _temporary(target)
         os.link(path, temporary)
-        os.rename(temporary, target)
-        if os.path.lexists(temporary):  # both were links to one file already: the rename has done nothing
-            os.unlink(temporary)
+        try:
+            os.rename(temporary, target)
+        finally:
+            if os.path.lexists(temporary):  # it failed, or has done nothing, as both were links to one file already
+                os.unlink(temporary)
 
 
 def _temporary(target: str) -> str:

@@ -36,16 +36,16 @@ class Layout:
         if "SOPInstanceUID" not in tags:
             raise ConfigError("layout: without {SOPInstanceUID} one instance would overwrite another")
         rest = _FIELD.sub("x", template)
-        if rest.startswith("/") or ".." in PurePosixPath(rest).parts or "{" in rest or "}" in rest:
+        if rest.startswith("/") or ".." in PurePosixPath(rest).parts or not {"{", "}", "\0"}.isdisjoint(rest):
             raise ConfigError("layout: must be a path inside the folder, with keywords in braces")
-        self._template = template
+        self._template = str(PurePosixPath(template))
         self._tags = {keyword: int(tag) for keyword, tag in tags.items() if tag is not None}
 
     def place(self, file: Buffer) -> str:
         """The path, relative to the folder, of the DICOM file whose head this is. Raises Permanent if it has none."""
         try:
             values = _values(file, frozenset(self._tags.values()))
-        except (Irregular, Undecodable):
+        except (Irregular, Undecodable, KeyError):  # KeyError: no transfer syntax of ours
             raise Permanent(Reason.UNREADABLE_RESULT) from None
         return _FIELD.sub(lambda field: _safe(values.get(self._tags[field[1]], b"")), self._template)
 

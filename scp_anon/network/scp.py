@@ -53,6 +53,9 @@ class Reception(Protocol):
     def discard(self) -> None:
         """Forget the instance: the association ended, or it was refused."""
 
+    def proceed(self, rest: memoryview) -> None:
+        """The success of `commit(rest)` has been said: go on with the instance while the peer prepares its next."""
+
 
 class Storage(Protocol):
     """What instances are given to."""
@@ -270,15 +273,17 @@ class _Service:
         with _Inflow(self._limits.object_size) as inflow:
             inflow.begin(lambda: self._storage.receive(_store_request(association, context, command)))
             rest = self._receive(association, context_id, inflow)
-            refused = inflow.commit(rest)
-        if refused is None:
-            self._stored += 1
-            answer = dimse.response(command, dimse.SUCCESS)
-        else:
-            status = f"{refused.status:04X}"
-            log.warning("store-refused", calling=association.calling_ae_title, status=status, reason=refused.comment)
-            answer = dimse.response(command, refused.status, refused.comment)
-        association.send_command(context_id, answer)
+            committed = inflow.commit(rest)
+        if isinstance(committed, Refused):
+            status, comment = committed.status, committed.comment
+            log.warning("store-refused", calling=association.calling_ae_title, status=f"{status:04X}", reason=comment)
+            association.send_command(context_id, dimse.response(command, status, comment))
+            return
+        self._stored += 1
+        try:
+            association.send_command(context_id, dimse.response(command, dimse.SUCCESS))
+        finally:
+            committed.proceed(rest)
 
     def _receive(self, association: Association, context_id: int, inflow: _Inflow) -> memoryview:
         """Read a data set to its end; returns what of it has not been spilled. Raises AssociationError."""
@@ -308,7 +313,7 @@ class _Inflow:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._reception: Reception | None = None
-        self._refused: Refused | None = None
+        self._refused = Refused(dimse.UNRECOGNIZED_OPERATION)
         self._spilled = 0
 
     def begin(self, receive: Callable[[], Reception]) -> None:
@@ -329,15 +334,16 @@ class _Inflow:
             self.__exit__()
             self._refused = refused
 
-    def commit(self, rest: memoryview) -> Refused | None:
-        """Pass on the rest and make the instance safe; returns why not, if it was refused."""
-        try:
-            self._bound(len(rest))
-            if self._reception is not None:
+    def commit(self, rest: memoryview) -> Reception | Refused:
+        """Pass on the rest and make the instance safe; returns the reception, or why it was refused."""
+        if self._reception is not None:
+            try:
+                self._bound(len(rest))
                 self._reception.commit(rest)
-                self._reception = None
-        except Refused as refused:
-            self._refused = refused
+            except Refused as refused:
+                return refused
+            committed, self._reception = self._reception, None
+            return committed
         return self._refused
 
     def _bound(self, more: int) -> None:

@@ -1,0 +1,1 @@
+"""Benchmarks: programs that compare with a peer in the same run and print ratios. Never timed tests."""

@@ -1,0 +1,93 @@
+"""What the engine costs: microseconds a file, in memory and file to file, against a read and write and against pydicom.
+
+python -m benchmarks.engine
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+from pydicom import dcmread, dcmwrite
+from pydicom.dataset import Dataset
+
+from benchmarks.images import ELEMENTS, image
+from scp_anon import Deidentifier
+
+_KEY = bytes(range(32))
+_ROUNDS = 7
+
+
+def microseconds(*work: Callable[[], object], number: int = 200) -> list[float]:
+    """The median time of each piece of work, in turn within each round."""
+    times: list[list[float]] = [[] for _ in work]
+    for _ in range(_ROUNDS):
+        for samples, do in zip(times, work, strict=True):
+            begin = time.perf_counter()
+            for _ in range(number):
+                do()
+            samples.append((time.perf_counter() - begin) / number * 1e6)
+    return [statistics.median(samples) for samples in times]
+
+
+def with_pydicom(file: bytes) -> bytes:
+    """The plain way: read, look at every element, change a few, write."""
+    ds = dcmread(BytesIO(file))
+
+    def visit(data_set: Dataset, element: object) -> None:
+        if getattr(element, "VR", "") == "PN":
+            element.value = "X"  # type: ignore[attr-defined]  # a data element
+
+    ds.walk(visit)
+    ds.remove_private_tags()
+    target = BytesIO()
+    dcmwrite(target, ds)
+    return target.getvalue()
+
+
+def main() -> None:
+    """Print the tables, as Markdown."""
+    say = sys.stdout.write
+    engine = Deidentifier(_KEY)
+    head = "engine | pydicom | ratio | file to file | read + write | ratio"
+    say(f"| {ELEMENTS} elements | {head} |\n")
+    say("|---|---|---|---|---|---|---|\n")
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "source", Path(folder) / "target"
+        for modality in ("CT", "MR"):
+            file = image(modality, 1)
+            source.write_bytes(file)
+
+            def file_to_file() -> None:
+                target.unlink(missing_ok=True)
+                engine.file(source, target)
+
+            def floor() -> None:
+                target.unlink(missing_ok=True)
+                target.write_bytes(source.read_bytes())
+
+            memory, plain, files, least = microseconds(
+                lambda file=file: engine.bytes(file),  # type: ignore[misc]  # bound at once
+                lambda file=file: with_pydicom(file),  # type: ignore[misc]  # likewise
+                file_to_file,
+                floor,
+                number=60,
+            )
+            say(
+                f"| {modality}, {len(file) // 1000} KB | {memory:.0f} us | {plain:.0f} us | {plain / memory:.0f} | "
+                f"{files:.0f} us | {least:.0f} us | {files / least:.2f} |\n"
+            )
+    say("\n| elements | pixels | engine, without putting the file together |\n|---|---|---|\n")
+    for elements, side in ((50, 128), (160, 128), (160, 512), (160, 2048), (500, 128), (900, 128)):
+        file = image("CT", 1, elements, side)
+        (taken,) = microseconds(lambda file=file: engine.deidentify(file))  # type: ignore[misc]  # bound at once
+        say(f"| {elements} | {side * side * 2 // 1000} KB | {taken:.0f} us |\n")
+
+
+if __name__ == "__main__":
+    main()
