@@ -334,6 +334,7 @@ def refusal(error: OSError) -> Refused:
 
 
 def directories(place: Path) -> list[Path]:
+    """The directories in a place of a spool, in the order of their names."""
     return sorted(path for path in place.iterdir() if path.is_dir())
 
 

@@ -23,6 +23,7 @@ from scp_anon.errors import ConfigError, Reason, Refused, SpoolFull
 from scp_anon.inspection import Inspection
 from scp_anon.ready import Ready
 from scp_anon.spool import MAXIMUM_ATTEMPTS, Entry, Spool
+from tests.harness import eventually
 
 DESTINATIONS = ["one", "two"]
 
@@ -399,9 +400,7 @@ def test_two_threads_never_take_the_same(tmp_path: Path) -> None:
     for envelope in envelopes:
         (tmp_path / envelope.name).touch()
         queue.push(envelope)
-    deadline = threading.Event()
-    while len(taken) < 500 and not deadline.wait(0.01):
-        pass
+    eventually(lambda: len(taken) >= 500)
     queue.close()
     for thread in threads:
         thread.join(5)
