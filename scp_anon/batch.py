@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Final, Literal, NamedTuple
 
+from scp_anon import log
 from scp_anon.deid import Deidentifier
 from scp_anon.destinations.layout import Layout
 from scp_anon.errors import ConfigError, Permanent, Reason, Undecodable
@@ -90,6 +91,10 @@ def inputs(paths: Iterable[Path], output: Path) -> Iterator[Input]:
             raise ConfigError(f"{path}: no such file or folder")
         if path.is_dir() and output.resolve().is_relative_to(path.resolve()):
             raise ConfigError(f"{output}: the output must not be inside the input {path}")
+    return _inputs(paths)
+
+
+def _inputs(paths: list[Path]) -> Iterator[Input]:
     for path in paths:
         if path.is_dir():
             yield from (Input(file, PurePosixPath(file.relative_to(path)), False) for file in _files(path))
@@ -98,8 +103,14 @@ def inputs(paths: Iterable[Path], output: Path) -> Iterator[Input]:
 
 
 def run(job: Job, files: Iterable[Input], processes: int) -> Iterator[Outcome]:
-    """De-identify the files, in as many processes; yields what became of each, in their order. Memory stays flat."""
-    job.output.mkdir(parents=True, exist_ok=True)
+    """De-identify the files, in as many processes; yields what became of each, in their order. Memory stays flat.
+
+    Raises ConfigError if the output folder cannot be made.
+    """
+    try:
+        job.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{job.output}: the output folder cannot be made: {error.strerror}") from None
     if processes == 1:
         _Worker.start(job)
         yield from (_Worker.run(file) for file in files)
@@ -128,7 +139,8 @@ class _Worker:
 
     @classmethod
     def start(cls, job: Job) -> None:
-        """Make the engine of this process."""
+        """Make the engine of this process, which may not have inherited that libraries are silent."""
+        log.silence_libraries()
         cls._instance = cls(job)
 
     @classmethod
@@ -181,8 +193,16 @@ class _Worker:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder, in the order of their names; links to folders are not followed."""
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+    """All files below a folder, in the order of their names; links to folders are not followed.
+
+    A folder that cannot be listed is yielded itself: it fails as a file that cannot be read does.
+    """
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        yield folder
+        return
+    for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _files(Path(entry.path))
         elif entry.is_file():

@@ -45,7 +45,8 @@ def _quantity(value: object, units: Mapping[str, float], fold: Callable[[str], s
     return float(match[1]) * units[fold(match[2])]
 
 
-def _ae_title(value: str) -> str:
+def ae_title(value: str) -> str:
+    """An AE title without the blanks around it. Raises ValueError for what is none."""
     if not (1 <= len(value.strip()) <= 16 and value.isascii() and value.isprintable() and "\\" not in value):
         raise ValueError("must be an AE title: 1 to 16 printable ASCII characters without backslash")
     return value.strip()
@@ -67,7 +68,7 @@ def _profile(value: str) -> str:
 
 Size: TypeAlias = Annotated[int, BeforeValidator(_size)]
 Duration: TypeAlias = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
-AETitle: TypeAlias = Annotated[str, AfterValidator(_ae_title)]
+AETitle: TypeAlias = Annotated[str, AfterValidator(ae_title)]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,47}$")]
 Port: TypeAlias = Annotated[int, Field(ge=0, le=65535)]
 

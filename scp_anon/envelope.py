@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 from urllib.parse import quote, unquote
 
 _SEPARATOR = ","
-_DETAIL_LIMIT = 40
+_DETAIL_LIMIT = 32
 # Two ids are never the same: by the nanosecond, by the process, and by its count.
 _PROCESS = secrets.token_hex(4)
 _numbers = itertools.count()

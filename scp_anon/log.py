@@ -11,6 +11,7 @@ import logging
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import IO, Final
 
@@ -52,6 +53,14 @@ def warning(name: str, **fields: str | int | float) -> None:
 def error(name: str, **fields: str | int | float) -> None:
     """Log an event that somebody has to look at."""
     event(name, logging.ERROR, **fields)
+
+
+def silence_libraries() -> None:
+    """Let no library say anything in this process: they put values of the original into warnings and messages."""
+    warnings.simplefilter("ignore")
+    logging.getLogger().addHandler(logging.NullHandler())
+    for library in ("pydicom", "pynetdicom"):
+        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
 
 
 def start(level: str, stream: IO[str] = sys.stderr) -> None:

@@ -8,12 +8,13 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -60,6 +61,14 @@ class Model(RuleBasedStateMachine):
         self.claimed: list[Entry] = []
         self.taken: list[tuple[str, Entry]] = []
         self.attempts: dict[str, int] = {}
+        self.orphans: list[str] = []  # claimed by processes that have crashed since
+
+    def opened(self) -> Spool:
+        """A new process's spool: what dead ones had claimed is recovered."""
+        for number in self.orphans:
+            self.where[number] = {"quarantine"} if self.attempts[number] >= MAXIMUM_ATTEMPTS else {"incoming"}
+        self.orphans = []
+        return Spool(self.folder, DESTINATIONS)
 
     def content(self, entry: Entry) -> str:
         """The id of an entry's content."""
@@ -72,6 +81,16 @@ class Model(RuleBasedStateMachine):
         committed(self.spool, f"original {self.number}".encode())
         self.where[str(self.number)] = {"incoming"}
         self.attempts[str(self.number)] = 0
+
+    @rule()
+    def commit_claimed(self) -> None:
+        """Something arrives, and who has received it works on it."""
+        self.number += 1
+        with self.spool.draft() as draft:
+            draft.write(f"original {self.number}".encode())
+            self.claimed.append(self.spool.commit(draft, "ROUTE", "CALLER", claimed=True))
+        self.where[str(self.number)] = {"active"}
+        self.attempts[str(self.number)] = 1
 
     @rule()
     def claim(self) -> None:
@@ -119,13 +138,18 @@ class Model(RuleBasedStateMachine):
     def depart(self, destination: str) -> None:
         """A sender takes the next."""
         entry = self.spool.depart(destination, 0)
-        if entry is not None:
+        taken = [other.path for name, other in self.taken if name == destination]
+        if entry is None:
+            paths = [path for path in (self.folder / "outgoing" / destination).iterdir() if str(path) not in taken]
+            assert all(Envelope.parse(path.name).not_before > time.time() * 1000 for path in paths)
+        else:
             assert f"outgoing {destination}" in self.where[self.content(entry)]
-            assert (destination, entry.path) not in [(name, other.path) for name, other in self.taken]
+            assert entry.path not in taken
+            assert entry.envelope.not_before <= time.time() * 1000
             self.taken.append((destination, entry))
 
     @precondition(lambda self: self.taken)
-    @rule(outcome=st.sampled_from(["acknowledge", "defer", "hand back", "refuse"]))
+    @rule(outcome=st.sampled_from(["acknowledge", "defer", "defer for long", "hand back", "refuse"]))
     def deliver(self, outcome: str) -> None:
         """A sender is done."""
         destination, entry = self.taken.pop(0)
@@ -135,12 +159,43 @@ class Model(RuleBasedStateMachine):
             self.where[number].discard(f"outgoing {destination}")
         elif outcome == "defer":
             self.spool.defer(destination, entry, 0)
+        elif outcome == "defer for long":
+            self.spool.defer(destination, entry, 10_000)
         elif outcome == "hand back":
             self.spool.hand_back(destination, entry)
         else:
             self.spool.quarantine(entry, Reason.REFUSED_BY_DESTINATION, "C000H", destination)
             self.where[number].discard(f"outgoing {destination}")
             self.where[number].add(f"quarantine {destination}")
+
+    @rule()
+    def retry(self) -> None:
+        """An operator makes everything due that is not in hand."""
+        inspection = Inspection(self.folder)
+        for _, entry in list(inspection.queued()):
+            if entry.path not in [other.path for other in (*self.claimed, *(taken for _, taken in self.taken))]:
+                inspection.retry(entry)
+
+    @rule(claims=st.booleans(), crashes=st.booleans())
+    def visit(self, claims: bool, crashes: bool) -> None:
+        """Another process shares the spool for a while; what this one has in hand is left alone."""
+        other = self.opened()
+        entry = other.claim(0) if claims else None
+        if entry is not None:
+            number = self.content(entry)
+            self.where[number] = {"active"}
+            self.attempts[number] += 1
+            assert entry.envelope.attempt == self.attempts[number]
+            if crashes:
+                self.orphans.append(number)
+            else:
+                other.put_back(entry)
+                self.where[number] = {"incoming"}
+                self.attempts[number] -= 1
+        if crashes:
+            crash(other)
+        else:
+            other.close()
 
     @rule(kind=st.sampled_from(["release", "drop"]))
     def operate(self, kind: str) -> None:
@@ -159,17 +214,16 @@ class Model(RuleBasedStateMachine):
         """The process ends, well or not, and another takes over."""
         if clean:
             for entry in self.claimed:
-                self.attempts[self.content(entry)] -= 1
+                number = self.content(entry)
                 self.spool.put_back(entry)
+                self.where[number] = {"incoming"}
+                self.attempts[number] -= 1
             self.spool.close()
         else:
+            self.orphans += [self.content(entry) for entry in self.claimed]
             crash(self.spool)
-        for number, places in self.where.items():
-            if places == {"active"}:
-                over = not clean and self.attempts[number] >= MAXIMUM_ATTEMPTS
-                self.where[number] = {"quarantine"} if over else {"incoming"}
         self.claimed, self.taken = [], []
-        self.spool = Spool(self.folder, DESTINATIONS)
+        self.spool = self.opened()
 
     @invariant()
     def everything_is_where_it_should_be(self) -> None:
@@ -431,6 +485,7 @@ def test_envelope_round_trip(route: str, calling: str, attempt: int, not_before:
 
 
 @given(st.text(st.characters(codec="ascii", min_codepoint=32), min_size=16, max_size=16))
+@example("," * 16)
 def test_envelope_fits_a_file_name(title: str) -> None:
     """At most 255 bytes for the longest AE titles, reason and name of a destination."""
     longest = max(Reason, key=len)

@@ -5,12 +5,11 @@ Exit codes: 0 all well; 1 done, but something was quarantined or failed; 2 wrong
 
 from __future__ import annotations
 
-import logging
 import sys
-import warnings
 
 import typer
 
+from scp_anon import log
 from scp_anon.cli import batch, node, spool, transfer
 from scp_anon.errors import ConfigError
 from scp_anon.version import VERSION
@@ -48,11 +47,7 @@ def _options(
 
 def main() -> None:
     """Run the command line, and exit."""
-    # Libraries put values of the original into their warnings and messages: none of them gets out of this process.
-    warnings.simplefilter("ignore")
-    logging.getLogger().addHandler(logging.NullHandler())
-    for library in ("pydicom", "pynetdicom"):
-        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
+    log.silence_libraries()
     try:
         app()
     except ConfigError as error:

@@ -40,6 +40,7 @@ def deid(
     """De-identify files and folders, by the same engine as the node."""
     if layout != batch.MIRROR:
         Layout(layout)
+    files = batch.inputs(paths, output)
     job = batch.Job(_key(key), project, profile, layout, output)
     Deidentifier(job.key, project, profile)
     summary = batch.Summary()
@@ -47,7 +48,7 @@ def deid(
         file = stack.enter_context(_open_report(report)) if report else None
         progress = stack.enter_context(_progress())
         task = progress.add_task("de-identifying", total=None)
-        for outcome in batch.run(job, batch.inputs(paths, output), processes):
+        for outcome in batch.run(job, files, processes):
             summary.add(outcome)
             progress.advance(task)
             if file:

@@ -69,15 +69,8 @@ def show_quarantine(
     file: ConfigFile = None,
 ) -> None:
     """Show an entry: its envelope, and the tags, VRs and lengths of its data set. Values only if asked for."""
-    (entry,) = _chosen(_inspection(file).quarantined(), [identifier], False)
-    for name, value in entry.envelope._asdict().items():
-        typer.echo(f"{name}: {value}")
-    typer.echo(f"size: {Path(entry.path).stat().st_size}")
-    try:
-        _show(dcmread(entry.path, force=True, stop_before_pixels=True), show_values, "")
-    except Exception as error:
-        # Whatever is wrong with it brought it here; the message may hold a value.
-        typer.echo(f"the data set cannot be read further ({type(error).__name__})")
+    for entry in _chosen(_inspection(file).quarantined(), [identifier], False):
+        _show_entry(entry, show_values)
 
 
 @quarantine.command("release")
@@ -101,9 +94,10 @@ def _inspection(file: Path | None) -> Inspection:
 def _each(
     entries: Iterable[Entry], ids: list[str] | None, every: bool, act: Callable[[Entry], None], done: str
 ) -> None:
-    """Do `act` with the chosen entries; those that went elsewhere in the meantime are not counted."""
+    """Do `act` with the chosen entries; those that went elsewhere in the meantime are not counted (exit code 1)."""
     count = 0
-    for entry in _chosen(entries, ids or [], every):
+    chosen = _chosen(entries, ids or [], every)
+    for entry in chosen:
         try:
             act(entry)
         except FileNotFoundError:
@@ -111,6 +105,8 @@ def _each(
         else:
             count += 1
     typer.echo(f"{count} {done}")
+    if count < len(chosen):
+        raise typer.Exit(1)
 
 
 def _chosen(entries: Iterable[Entry], ids: list[str], every: bool) -> list[Entry]:
@@ -127,6 +123,17 @@ def _chosen(entries: Iterable[Entry], ids: list[str], every: bool) -> list[Entry
             raise ConfigError(f"{identifier}: {'more than one entry has' if matching else 'no entry has'} this id")
         chosen.extend(matching)
     return chosen
+
+
+def _show_entry(entry: Entry, show_values: bool) -> None:
+    for name, value in entry.envelope._asdict().items():
+        typer.echo(f"{name}: {value}")
+    typer.echo(f"size: {Path(entry.path).stat().st_size}")
+    try:
+        _show(dcmread(entry.path, force=True, stop_before_pixels=True), show_values, "")
+    except Exception as error:
+        # Whatever is wrong with it brought it here; the message may hold a value.
+        typer.echo(f"the data set cannot be read further ({type(error).__name__})")
 
 
 def _show(data_set: Dataset, show_values: bool, indent: str) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from scp_anon import config
 from scp_anon.dicom.encoding import Irregular, read_values
 from scp_anon.dicom.part10 import FileMeta, read_file_meta
 from scp_anon.dicom.uids import transfer_syntaxes
@@ -18,10 +19,18 @@ from scp_anon.network.association import Context
 from scp_anon.network.negotiation import MAXIMUM_CONTEXTS
 from scp_anon.network.scu import VERIFICATION_CONTEXT, Peer, Requestor
 
+
+def _title(value: str) -> str:
+    try:
+        return config.ae_title(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 Host = Annotated[str, typer.Argument(help="Host name or IP address of the peer.")]
 Port = Annotated[int, typer.Argument(help="TCP port of the peer.", min=1, max=65535)]
-Calling = Annotated[str, typer.Option(help="Our AE title.")]
-Called = Annotated[str, typer.Option(help="The AE title of the peer.")]
+Calling = Annotated[str, typer.Option(help="Our AE title.", callback=_title)]
+Called = Annotated[str, typer.Option(help="The AE title of the peer.", callback=_title)]
 _BATCH = 1000
 _SOP_COMMON = {0x00080016: "sop_class_uid", 0x00080018: "sop_instance_uid"}
 
@@ -53,26 +62,25 @@ def send(
     sent = failed = 0
     files = _files(paths)
     while batch := list(islice(files, _BATCH)):
+        stored: list[Path] = []
         try:
-            done = _send(peer, batch)
+            _send(peer, batch, stored)
         except AssociationError as error:
             typer.echo(f"{host}:{port}: {error}", err=True)
-            failed += len(batch)
-            break
-        sent += done
-        failed += len(batch) - done
+            failed += sum(1 for _ in files)  # they are not even tried
+        sent += len(stored)
+        failed += len(batch) - len(stored)
     typer.echo(f"{sent} sent, {failed} failed")
     if failed or not sent:
         raise typer.Exit(1)
 
 
-def _send(peer: Peer, batch: list[Path]) -> int:
-    """Send files over one association; returns how many the peer has stored. Raises AssociationError."""
+def _send(peer: Peer, batch: list[Path], stored: list[Path]) -> None:
+    """Send files over one association; appends to `stored` what the peer has stored. Raises AssociationError."""
     readable = [(path, found) for path in batch if (found := _announced(path)) is not None]
     contexts = {Context(meta.sop_class_uid, meta.transfer_syntax_uid): None for _, (meta, _) in readable}
     if not contexts:
-        return 0
-    stored = 0
+        return
     with Requestor(peer, islice(contexts, MAXIMUM_CONTEXTS)) as requestor:
         for path, (meta, start) in readable:
             if not requestor.accepts(Context(meta.sop_class_uid, meta.transfer_syntax_uid)):
@@ -80,10 +88,9 @@ def _send(peer: Peer, batch: list[Path]) -> int:
                 continue
             status = requestor.store(path, meta, start)
             if status in (0, 0xB000, 0xB006, 0xB007):
-                stored += 1
+                stored.append(path)
             else:
                 typer.echo(f"{path}: status {status:04X}H", err=True)
-    return stored
 
 
 def _announced(path: Path) -> tuple[FileMeta, int] | None:
