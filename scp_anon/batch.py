@@ -95,11 +95,16 @@ def inputs(paths: Iterable[Path], output: Path) -> Iterator[Input]:
 
 
 def _inputs(paths: list[Path]) -> Iterator[Input]:
+    """As `inputs`; where several are named, each has a place of its own, so that none replaces another in a mirror."""
+    names: Counter[str] = Counter()
     for path in paths:
+        names[path.name] += 1
+        name = path.name if names[path.name] == 1 else f"{path.name}-{names[path.name]}"
         if path.is_dir():
-            yield from (Input(file, PurePosixPath(file.relative_to(path)), False) for file in _files(path))
+            place = PurePosixPath(name if len(paths) > 1 else "")
+            yield from (Input(file, place / PurePosixPath(file.relative_to(path)), False) for file in _files(path))
         else:
-            yield Input(path, PurePosixPath(path.name), True)
+            yield Input(path, PurePosixPath(name), True)
 
 
 def run(job: Job, files: Iterable[Input], processes: int) -> Iterator[Outcome]:

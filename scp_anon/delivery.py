@@ -2,7 +2,8 @@
 
 What was delivered leaves the queue. A transient failure defers the entry, for 30 s at first, then twice as long each
 time up to an hour, with jitter; the number of attempts and the time are in its file name, and so survive a restart.
-While a destination is in trouble its sender tries one entry at a time, and waits before it tries the next.
+While a destination is in trouble its sender tries one entry at a time, and waits 30 s before it tries the next: so it
+notices soon enough when the destination is there again, and when an operator has made an entry due.
 A permanent failure goes to quarantine.
 """
 
@@ -44,7 +45,7 @@ class Sender:
         self._name = name
         self._destination = destination
         self._back_off = back_off
-        self._failures = 0
+        self._is_in_trouble = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"sender-{name}", daemon=True)
 
@@ -101,12 +102,12 @@ class Sender:
             self._quarantine(entry, Reason.UNEXPECTED_ERROR, type(error).__name__)
         else:
             self._spool.acknowledge(self._name, entry)
-            if self._failures:
+            if self._is_in_trouble:
                 log.event("destination-recovered", destination=self._name)
-            self._failures = 0
+            self._is_in_trouble = False
 
     def _defer(self, entry: Entry, reason: str) -> None:
-        self._failures += 1
+        self._is_in_trouble = True
         log.warning(
             "deferred",
             destination=self._name,
@@ -115,7 +116,7 @@ class Sender:
             reason=reason,
         )
         self._spool.defer(self._name, entry, self._back_off.delay(entry.envelope.attempt + 1))
-        self._stopping.wait(self._back_off.delay(self._failures))
+        self._stopping.wait(self._back_off.delay(1))
 
     def _quarantine(self, entry: Entry, reason: Reason, detail: str) -> None:
         log.warning("quarantined", destination=self._name, entry=entry.envelope.id, reason=reason, detail=detail)

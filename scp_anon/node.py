@@ -57,8 +57,9 @@ class Node:
         for listen in self._config.listen:
             try:
                 port = self._server.listen(listen.address, listen.port)
-            except OSError as error:
-                why = os.strerror(error.errno) if error.errno else type(error).__name__
+            except (OSError, UnicodeError) as error:  # UnicodeError: not even a host name
+                number = getattr(error, "errno", 0) or 0  # the resolver's own are below zero
+                why = os.strerror(number) if number > 0 else "no such address"
                 raise ConfigError(f"listen: {listen.address}:{listen.port}: {why}") from None
             log.event("listening", address=listen.address, port=port)
 

@@ -109,7 +109,6 @@ class Workers:
         treatment = self._treatments.get(entry.envelope.route)
         if treatment is None:
             raise Undecodable(Reason.UNKNOWN_ROUTE)
-        self._spool.check_room()
         with self._spool.draft(_RESULT_MODE) as draft:
             with deidentified(treatment.deidentifier) as result:
                 result.write(draft.descriptor)

@@ -70,7 +70,7 @@ class Reception:
         self.spilled: list[int] = []
         self.content = b""
         self.end = ""
-        self.proceeded = b""
+        self.proceeded: bytes | None = None
         self._storage = storage
 
     def spill(self, part: memoryview) -> None:
@@ -95,6 +95,7 @@ class Reception:
     def proceed(self, rest: memoryview) -> None:
         """Success was said."""
         assert self.end == "committed"
+        assert self._storage.may_proceed.wait(10)
         self.proceeded = bytes(rest)
 
 
@@ -104,6 +105,8 @@ class Storage:
     def __init__(self) -> None:
         self.receptions: list[Reception] = []
         self.faults: dict[str, Exception] = {}
+        self.may_proceed = threading.Event()
+        self.may_proceed.set()
 
     def receive(self, request: StoreRequest) -> Reception:
         """Begin."""
@@ -429,6 +432,34 @@ def test_store_response(service: Service) -> None:
     assert reception.content == b"x"
 
 
+def test_success_is_said_before_the_work(service: Service) -> None:
+    """What follows a commit keeps no peer waiting; the next message is received after it."""
+    service.storage.may_proceed.clear()
+    with service.peer() as peer:
+        peer.associate()
+        assert peer.store(b"first") == 0
+        assert [reception.proceeded for reception in service.storage.receptions] == [None]
+        peer.send(data_pdu((1, COMMAND | LAST, store_request())), *data_set_pdus(b"second"))
+        service.storage.may_proceed.set()
+        assert peer.read_status() == 0
+        peer.release()
+    eventually(service.is_idle)
+    assert [reception.proceeded for reception in service.storage.receptions] == [b"first", b"second"]
+
+
+def test_work_is_done_though_nobody_hears_of_success(service: Service) -> None:
+    """A peer that has gone before the response has its instance all the same, once."""
+    service.storage.may_proceed.clear()
+    with service.peer() as peer:
+        peer.associate()
+        assert peer.store(b"first") == 0
+        peer.send(data_pdu((1, COMMAND | LAST, store_request())), *data_set_pdus(b"second"))
+    service.storage.may_proceed.set()
+    eventually(service.is_idle)
+    assert service.storage.ends == ["committed"] * 2
+    assert [reception.proceeded for reception in service.storage.receptions] == [b"first", b"second"]
+
+
 def pieces(content: bytes, size: int) -> list[bytes]:
     """Content in pieces."""
     return [content[i : i + size] for i in range(0, len(content), size)]
@@ -479,6 +510,42 @@ def test_any_framing_means_the_same(name: str, service: Service) -> None:
     assert [reception.content for reception in service.storage.receptions] == [data, data[::-1]]
 
 
+@given(
+    st.binary(max_size=4000),
+    st.lists(st.tuples(st.integers(0, 700), st.booleans()), min_size=1, max_size=30),
+    st.lists(st.integers(1, 900), min_size=1, max_size=20),
+)
+def test_any_packing_means_the_same(
+    service_for_all: Service, data: bytes, cuts: list[tuple[int, bool]], segments: list[int]
+) -> None:
+    """Fragments of any size, alone or together in PDUs, in TCP segments of any size."""
+    command = store_request(instance="1.2.840.1")
+    values: list[tuple[int, int, bytes]] = []
+    for kind, content in ((COMMAND, command), (0, data)):
+        sizes = itertools.cycle(size for size, _ in cuts)
+        while content or not values or values[-1][1] & COMMAND != kind:
+            size = next(sizes) or (1 if all(not size for size, _ in cuts) else 0)
+            values.append((1, kind, content[:size]))
+            content = content[size:]
+        values[-1] = (1, kind | LAST, values[-1][2])
+    pdus: list[list[tuple[int, int, bytes]]] = [[]]
+    for value, (_, apart) in zip(values, itertools.cycle(cuts), strict=False):
+        pdus[-1].append(value)
+        if apart:
+            pdus.append([])
+    stream = b"".join(data_pdu(*values) for values in pdus if values)
+    with service_for_all.peer() as peer:
+        peer.associate()
+        lengths = itertools.cycle(segments)
+        while stream:
+            length = next(lengths)
+            peer.send(stream[:length])
+            stream = stream[length:]
+        assert peer.read_status() == 0
+        peer.release()
+    assert service_for_all.storage.receptions[-1].content == data
+
+
 def test_bytes_may_come_one_by_one(service: Service) -> None:
     """TCP has no messages: every header may come in two parts."""
     with service.peer() as peer:
@@ -507,7 +574,11 @@ ABORTS: dict[str, tuple[list[bytes], tuple[int, int]]] = {
     "fragment longer than its PDU": ([struct.pack(">BxIIBB", 4, 10, 7, 1, 3) + b"abcd"], (2, 6)),
     "fragment far too long": ([struct.pack(">BxIIBB", 4, 10, 0xFFFFFFFF, 1, 3) + b"abcd"], (2, 6)),
     "fragment without control header": ([struct.pack(">BxIIBB", 4, 6, 1, 1, 3)], (2, 6)),
-    "bytes behind the fragment": ([struct.pack(">BxIIBB", 4, 9, 2, 1, 3) + b"abc"], (2, 6)),
+    "fragment that ends in its own header": (
+        [struct.pack(">BxIIBBIBB", 4, 12, 1, 1, COMMAND, 2, 1, COMMAND)],
+        (2, 6),
+    ),
+    "bytes behind the fragment": ([struct.pack(">BxIIBB", 4, 9, 2, 1, COMMAND) + b"abc"], (2, 6)),
     "PDU of no type": ([struct.pack(">BxI", 8, 4)], (2, 1)),
     "PDU of type zero": ([struct.pack(">BxI", 0, 4)], (2, 1)),
     "second request": ([associate_request([(1, CT, [EXPLICIT])])], (2, 2)),
@@ -547,7 +618,7 @@ def test_abort_reaches_a_peer_that_is_still_sending(service: Service) -> None:
     """What we have not read must not make the kernel reset the connection before the A-ABORT is read."""
     with service.peer() as peer:
         peer.associate()
-        peer.send(data_pdu((99, COMMAND | LAST, store_request())), *data_set_pdus(bytes(300_000)))
+        peer.send(data_pdu((99, COMMAND | LAST, store_request())), *data_set_pdus(bytes(20_000_000)))
         assert peer.read_abort() == (2, 6)
 
 

@@ -42,8 +42,11 @@ def vr_name(code: int) -> str:
 
 
 def tag_text(tag: int) -> str:
-    """A tag as the standard prints it: (gggg,eeee)."""
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+    """A tag as the standard prints it: (gggg,eeee).
+
+    Only one of the dictionary: in a damaged data set any other may be four letters of a name.
+    """
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})" if tag in DicomDictionary else "unknown tag"
 
 
 @cache

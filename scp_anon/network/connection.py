@@ -105,8 +105,11 @@ class Connection:
             if linger:
                 self.set_timeout(linger)
                 self._socket.shutdown(socket.SHUT_WR)
-                self._socket.recv(1024)
-        except OSError:
+                deadline = time.monotonic() + linger
+                # What is not read would make the kernel reset the connection, and the peer lose what we said last.
+                while time.monotonic() < deadline and self._receive(self._view):
+                    pass
+        except (OSError, Closed):
             pass  # the peer may have closed it, or never will: it ends here all the same
         finally:
             self._socket.close()

@@ -129,15 +129,23 @@ class Server:
                     connected.close()
                     continue
                 self._services.add(service)
-            threading.Thread(target=self._serve, args=(service,), name="association", daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, args=(service,), name="association", daemon=True).start()
+            except RuntimeError:
+                log.warning("accept-failed")  # out of threads: likewise
+                connected.close()
+                self._forget(service)
 
     def _serve(self, service: _Service) -> None:
         try:
             service.run()
         finally:
-            with self._changed:
-                self._services.discard(service)
-                self._changed.notify_all()
+            self._forget(service)
+
+    def _forget(self, service: _Service) -> None:
+        with self._changed:
+            self._services.discard(service)
+            self._changed.notify_all()
 
     def _admit(self, service: _Service, request: negotiation.Request) -> None:
         """Raise Rejected unless this association may be: a known called AE title, and fewer than the limit."""
