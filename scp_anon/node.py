@@ -109,6 +109,8 @@ def _destination(section: FolderSection | DicomSection, config: Config) -> Desti
             section.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"destination folder {section.path}: cannot be made: {error.strerror}") from None
+        if not os.access(section.path, os.W_OK | os.X_OK):
+            raise ConfigError(f"destination folder {section.path}: cannot be written to")
         return FolderDestination(section.path, Layout(section.layout), config.spool.fsync)
     peer = Peer(section.host, section.port, section.called_ae_title, section.calling_ae_title, section.timeout)
     return DicomDestination(peer)
@@ -118,3 +120,5 @@ def _check_folder(name: str, path: Path) -> None:
     existing = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not existing.is_dir():
         raise ConfigError(f"destinations.{name}.path: {existing} is not a directory")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigError(f"destinations.{name}.path: {existing} cannot be written to")

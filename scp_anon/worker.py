@@ -109,6 +109,7 @@ class Workers:
         treatment = self._treatments.get(entry.envelope.route)
         if treatment is None:
             raise Undecodable(Reason.UNKNOWN_ROUTE)
+        # Below the disk reserve too: to work off what was acknowledged is what it is for, and makes room again.
         with self._spool.draft(_RESULT_MODE) as draft:
             with deidentified(treatment.deidentifier) as result:
                 result.write(draft.descriptor)
