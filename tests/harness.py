@@ -13,9 +13,12 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import yaml
 
+from scp_anon.errors import AssociationError
+from scp_anon.network.scu import VERIFICATION_CONTEXT, Peer, Requestor
 from tests.peers import free_port, require_peer
 
 AE_TITLE = "SCP_ANON"
@@ -79,6 +82,11 @@ class Node:
         self.process = None
         return code
 
+    def kill(self) -> None:
+        """Have it gone, whatever it is doing, if it runs at all."""
+        if self.process is not None:
+            self.end(signal.SIGKILL)
+
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of ours with this node's configuration."""
         return scp_anon(*arguments, "-c", str(self.config_path))
@@ -99,6 +107,17 @@ class Node:
         """The entries in a place of the spool."""
         return [path for path in (self.spool / place).rglob("*") if path.is_file()]
 
+    def quarantined(self) -> list[tuple[str, str]]:
+        """Reason and detail of what was set aside, as the file names have them, in the order of arrival."""
+        names = sorted(path.name for path in self.in_spool("quarantine"))
+        return [(reason, unquote(detail)) for *_, reason, detail in (name.split(",") for name in names)]
+
+    def peak_memory(self) -> int:
+        """The most memory that the process has had so far, in bytes."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
     def is_at_rest(self) -> bool:
         """Nothing waits and nothing is in hand."""
         return not any(self.in_spool(place) for place in ("tmp", "incoming", "active", "outgoing"))
@@ -116,9 +135,7 @@ def running_node(folder: Path, **changes: Any) -> Iterator[Node]:
         node.start()
         yield node
     finally:
-        if node.process is not None:
-            node.process.kill()
-            node.process.wait()
+        node.kill()
 
 
 class Orthanc:
@@ -170,6 +187,17 @@ class Orthanc:
             found[uid] = self.rest(f"/instances/{identifier}/file")
         return found
 
+    def times_stored(self) -> int:
+        """How often an instance came that it did not have; one that comes again replaces the first, and counts."""
+        changes = self.rest("/changes?limit=100000")["Changes"]
+        return sum(change["ChangeType"] == "NewInstance" for change in changes)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for patient in self.rest("/patients"):
+            self.rest(f"/patients/{patient}", method="DELETE")
+        self.rest("/changes", method="DELETE")
+
     def send(self, name: str, host: str, port: int, called: str) -> None:
         """Send all that it holds to a modality, which is registered as `name`."""
         self.rest(f"/modalities/{name}", {"AET": called, "Host": host, "Port": port}, "PUT")
@@ -196,11 +224,20 @@ def running_storescp(folder: Path, port: int, *options: str) -> Iterator[Path]:
     with (folder.parent / "storescp.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        eventually(lambda: scp_anon("echo", "127.0.0.1", str(port)).returncode == 0)
+        eventually(lambda: answers(port))
         yield folder
     finally:
         process.kill()
         process.wait()
+
+
+def answers(port: int, called: str = "ANY") -> bool:
+    """Whether an application entity is there and answers a C-ECHO."""
+    try:
+        with Requestor(Peer("127.0.0.1", port, called, "ECHO", 5), [VERIFICATION_CONTEXT]) as requestor:
+            return requestor.echo() == 0
+    except AssociationError:
+        return False
 
 
 def scp_anon(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -215,4 +252,10 @@ def scp_anon(*arguments: str, folder: Path | None = None) -> subprocess.Complete
 def storescu(port: int, *arguments: str, called: str = AE_TITLE) -> subprocess.CompletedProcess[str]:
     """Run DCMTK's storescu against a node."""
     command = [require_peer("storescu"), "-aec", called, "127.0.0.1", str(port), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, errors="replace")
+
+
+def dcmsend(port: int, *arguments: str, called: str = AE_TITLE) -> subprocess.CompletedProcess[str]:
+    """Run DCMTK's dcmsend against a node."""
+    command = [require_peer("dcmsend"), "-aec", called, "127.0.0.1", str(port), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, errors="replace")
