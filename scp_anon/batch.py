@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Final, Literal, NamedTuple
 
 from scp_anon import log
-from scp_anon.deid import Deidentifier
+from scp_anon.deid import Deidentifier, ProfileFile
 from scp_anon.destinations.layout import Layout
-from scp_anon.errors import ConfigError, Permanent, Reason, Undecodable
+from scp_anon.errors import ConfigError, Filtered, Permanent, Reason, Undecodable
 from scp_anon.filesystem import head_of
 
 MIRROR: Final = "mirror"
@@ -54,7 +54,7 @@ class Job:
 
     key: bytes
     project: str
-    profile: str
+    profile: ProfileFile
     layout: str
     output: Path
 
@@ -162,6 +162,8 @@ class _Worker:
         except Undecodable as undecodable:
             reason = str(undecodable.reason)
             status = "filtered" if undecodable.reason in _NO_INSTANCE and not file.given else "quarantined"
+        except Filtered:
+            status, reason = "filtered", str(Reason.NOT_ADMITTED)
         except Permanent as permanent:
             status, reason = "quarantined", str(permanent.reason)
         except OSError as error:

@@ -3,6 +3,8 @@
     ScpAnonError
     ├── ConfigError            a setting, a file or a command line is wrong: exit code 2
     ├── Undecodable            the engine cannot rule on this input: quarantine, with a `Reason`
+    │   └── NotAdmitted        a profile has the sender refused, where it can still be told: 0124H
+    ├── Filtered               a profile has this instance dropped
     ├── Refused                a C-STORE cannot be accepted: its `status` is the answer
     │   └── SpoolFull          0xA700: below the disk reserve, or the disk said no
     ├── AssociationError       an association cannot be opened, or has ended
@@ -36,6 +38,10 @@ class Reason(StrEnum):
     UNKNOWN_SOP_CLASS = "unknown-sop-class"
     DICOMDIR = "dicomdir"
     MISSING_UID = "missing-uid"
+    PIXELS_MAY_IDENTIFY = "pixels-may-identify"
+    NOT_ADMITTED = "not-admitted"
+    AWAITING_MAPPING = "awaiting-mapping"
+    RULE_NOT_APPLICABLE = "rule-not-applicable"
     UNEXPECTED_ERROR = "unexpected-error"
     UNKNOWN_ROUTE = "unknown-route"
     TOO_MANY_ATTEMPTS = "too-many-attempts"
@@ -62,6 +68,17 @@ class Undecodable(ScpAnonError):
         super().__init__(f"{reason} ({detail})" if detail else str(reason))
         self.reason = reason
         self.detail = detail
+
+
+class NotAdmitted(Undecodable):
+    """A profile's `admit` refuses this instance; where nobody is left to be told, it is quarantined."""
+
+    def __init__(self) -> None:
+        super().__init__(Reason.NOT_ADMITTED)
+
+
+class Filtered(ScpAnonError):
+    """A profile's `admit` has this instance dropped: it was taken, and goes no further."""
 
 
 class Refused(ScpAnonError):

@@ -31,11 +31,16 @@ class Inspection:
         for directory in directories(self._path / "outgoing"):
             yield from ((directory.name, entry) for entry in entries(directory))
 
-    def release(self, entry: Entry) -> None:
-        """Send an entry of quarantine on its way again: an original through the engine, a result to its destination."""
+    def release(self, entry: Entry, note: str = "") -> None:
+        """Send an entry of quarantine on its way again: an original through the engine, a result to its destination.
+
+        `note`: what an original's envelope tells the engine.
+        """
         envelope = entry.envelope
         place = self._path / "outgoing" / envelope.destination if envelope.destination else self._path / "incoming"
-        clean = envelope._replace(attempt=0, not_before=0, destination="", reason="", detail="")
+        clean = envelope._replace(
+            attempt=0, not_before=0, destination="", reason="", detail="" if envelope.destination else note
+        )
         os.rename(entry.path, place / clean.name)
         sync_directory(place)
 

@@ -22,6 +22,8 @@ from scp_anon.errors import Refused, Undecodable
 from scp_anon.network.scp import StoreRequest
 from scp_anon.spool import Draft, Entry, Spool, refusal
 
+# Given a request and its data set: whether the route's profile has the sender refused.
+Refuses: TypeAlias = Callable[[StoreRequest, memoryview], bool]
 # Given a claimed entry, its data set and that one's transfer syntax.
 Work: TypeAlias = Callable[[Entry, memoryview, str], None]
 
@@ -30,28 +32,31 @@ _SOP_INSTANCE_UID: Final = 0x00080018
 _SOP_COMMON: Final = frozenset((_SOP_CLASS_UID, _SOP_INSTANCE_UID))
 _HEAD: Final = 1 << 16
 _DATA_SET_DOES_NOT_MATCH: Final = 0xA900  # PS3.4 B.2.3
+_NOT_AUTHORIZED: Final = 0x0124  # PS3.7 C.5.1
 
 
 class Intake:
     """Receives instances into a spool. This is the `Storage` of the SCP."""
 
-    def __init__(self, spool: Spool, work: Work) -> None:
+    def __init__(self, spool: Spool, work: Work, refuses: Refuses = lambda request, data_set: False) -> None:
         """`work` de-identifies an entry that has just been committed, from its data set in memory."""
         self._spool = spool
         self._work = work
+        self._refuses = refuses
 
     def receive(self, request: StoreRequest) -> _Receiving:
         """Begin to receive an instance. Raises SpoolFull below the disk reserve."""
         self._spool.check_room()
-        return _Receiving(self._spool, self._work, request)
+        return _Receiving(self._spool, self._work, self._refuses, request)
 
 
 class _Receiving:
     """One instance on its way into the spool: in memory, but for what is spilled of a large one."""
 
-    def __init__(self, spool: Spool, work: Work, request: StoreRequest) -> None:
+    def __init__(self, spool: Spool, work: Work, refuses: Refuses, request: StoreRequest) -> None:
         self._spool = spool
         self._work = work
+        self._refuses = refuses
         self._request = request
         self._draft: Draft | None = None
         self._claimed: Entry | None = None
@@ -64,6 +69,8 @@ class _Receiving:
     def commit(self, rest: memoryview) -> None:
         """Write the rest, and commit the instance to stable storage. Raises Refused."""
         in_memory = self._draft is None
+        if in_memory and self._refuses(self._request, rest):
+            raise Refused(_NOT_AUTHORIZED, "not admitted")
         try:
             draft = self._write(rest)
             request = self._request

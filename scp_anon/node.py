@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 
 from scp_anon import log
-from scp_anon.config import Config, DicomSection, FolderSection, KeySection
-from scp_anon.deid import Deidentifier, generate_key, load_key
+from scp_anon.awaiting import Awaiting, table_of
+from scp_anon.config import Config, DicomSection, FolderSection, KeySection, RouteSection
+from scp_anon.deid import Deidentifier, generate_key, load_key, load_profile, with_changes
 from scp_anon.delivery import BackOff, Sender
 from scp_anon.destinations import Destination
 from scp_anon.destinations.dicom import DicomDestination
@@ -16,7 +17,7 @@ from scp_anon.destinations.folder import FolderDestination
 from scp_anon.destinations.layout import Layout
 from scp_anon.errors import ConfigError
 from scp_anon.intake import Intake
-from scp_anon.network.scp import Limits, Server
+from scp_anon.network.scp import Limits, Server, StoreRequest
 from scp_anon.network.scu import Peer
 from scp_anon.spool import Spool
 from scp_anon.version import VERSION
@@ -31,8 +32,7 @@ class Node:
         self._config = config
         key = node_key(config.key)
         self._treatments = {
-            route.called_ae_title: Treatment(Deidentifier(key, route.project, route.profile), route.destinations)
-            for route in config.routes
+            route.called_ae_title: Treatment(_deidentifier(key, route), route.destinations) for route in config.routes
         }
         destinations = {name: _destination(section, config) for name, section in config.destinations.items()}
         self._spool = Spool(config.spool.path, list(destinations), config.spool.reserve, config.spool.fsync)
@@ -45,7 +45,19 @@ class Node:
             handshake_timeout=config.limits.handshake_timeout,
             idle_timeout=config.limits.idle_timeout,
         )
-        self._server = Server(Intake(self._spool, self._workers.work), self._treatments.__contains__, limits)
+        intake = Intake(self._spool, self._workers.work, self._refuses)
+        self._server = Server(intake, self._treatments.__contains__, limits)
+        tables = {
+            route: table
+            for route, treatment in self._treatments.items()
+            if (table := table_of(treatment.deidentifier)) is not None
+        }
+        self._awaiting = Awaiting(config.spool.path, tables)
+
+    def _refuses(self, request: StoreRequest, data_set: memoryview) -> bool:
+        context = {"CallingAETitle": request.calling_ae_title, "CalledAETitle": request.called_ae_title}
+        treatment = self._treatments[request.called_ae_title]
+        return treatment.deidentifier.refuses(data_set, request.transfer_syntax_uid, context)
 
     def start(self) -> None:
         """Begin to work: the queues first, then the doors. Raises ConfigError if an address cannot be listened on."""
@@ -54,6 +66,7 @@ class Node:
         for sender in self._senders:
             sender.start()
         self._workers.start()
+        self._awaiting.start()
         for listen in self._config.listen:
             try:
                 port = self._server.listen(listen.address, listen.port)
@@ -72,6 +85,7 @@ class Node:
         log.event("draining")
         received = self._server.drain(_left(deadline))
         self._workers.stop()
+        self._awaiting.stop()
         for sender in self._senders:
             sender.stop()
         self._spool.close_queues()
@@ -101,6 +115,10 @@ def check(config: Config) -> None:
     for name, section in config.destinations.items():
         if isinstance(section, FolderSection):
             _check_folder(name, section.path)
+
+
+def _deidentifier(key: bytes, route: RouteSection) -> Deidentifier:
+    return Deidentifier(key, route.project, with_changes(load_profile(route.profile), pixels=route.pixels))
 
 
 def _destination(section: FolderSection | DicomSection, config: Config) -> Destination:

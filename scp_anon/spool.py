@@ -14,6 +14,7 @@ it is never lost. Only `publish` writes to outgoing, and only what was made of a
     commit      write tmp · fsync it · rename → incoming, or active if claimed at once · fsync that
     claim       rename → active, which counts the attempt before the work begins
     publish     write tmp · fsync it · link into each outgoing · fsync those · unlink from active
+    discard     unlink from active, as a profile says
     others      one rename each, then fsync of the directory that it went to
 
 The envelope is the file name (see `envelope`); there is no other state. Several processes may share a spool: each has
@@ -187,7 +188,7 @@ class Spool:
 
         Raises OSError, after which the entry is still claimed: put it back.
         """
-        envelope = entry.envelope._replace(attempt=0, not_before=0)
+        envelope = entry.envelope._replace(attempt=0, not_before=0, detail="")
         self._sync(draft.descriptor)
         *others, last = (f"{self._outgoing[destination]}/{envelope.name}" for destination in destinations)
         for target in others:
@@ -203,6 +204,11 @@ class Spool:
         os.unlink(entry.path)
         for destination in destinations:
             self.departures[destination].push(envelope)
+
+    def discard(self, entry: Entry) -> None:
+        """Give up a claimed original that a profile has dropped."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(entry.path)
 
     def put_back(self, entry: Entry, delay: float = 0) -> None:
         """Return a claimed entry that was not worked on, to be claimed again after `delay` seconds."""

@@ -11,8 +11,9 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from scp_anon import log
-from scp_anon.deid import Deidentified, Deidentifier
-from scp_anon.errors import Reason, Refused, Undecodable
+from scp_anon.deid import PIXELS_SEEN, Deidentified, Deidentifier
+from scp_anon.envelope import Envelope
+from scp_anon.errors import Filtered, Reason, Refused, Undecodable
 from scp_anon.spool import Entry, Spool
 
 # What to wait before an original is tried again that a full or failing disk kept from being published.
@@ -22,7 +23,7 @@ _RESULT_MODE: Final = 0o666
 
 
 # How a deidentifier gets at an original: it is open, or in memory, for the time of the block.
-Source: TypeAlias = Callable[[Deidentifier], AbstractContextManager[Deidentified]]
+Source: TypeAlias = Callable[[Deidentifier, Mapping[str, str]], AbstractContextManager[Deidentified]]
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,22 @@ class Treatment:
     destinations: Sequence[str]
 
 
-def _opened(path: str, deidentifier: Deidentifier) -> AbstractContextManager[Deidentified]:
-    return deidentifier.opened(path)
+def context_of(envelope: Envelope) -> dict[str, str]:
+    """What conditions of a profile may ask for besides attributes."""
+    context = {"CallingAETitle": envelope.calling, "CalledAETitle": envelope.route}
+    if envelope.detail == PIXELS_SEEN:
+        context[PIXELS_SEEN] = "yes"
+    return context
+
+
+def _opened(path: str, deidentifier: Deidentifier, context: Mapping[str, str]) -> AbstractContextManager[Deidentified]:
+    return deidentifier.opened(path, context)
 
 
 def _encoded(
-    data_set: memoryview, transfer_syntax_uid: str, deidentifier: Deidentifier
+    data_set: memoryview, transfer_syntax_uid: str, deidentifier: Deidentifier, context: Mapping[str, str]
 ) -> AbstractContextManager[Deidentified]:
-    return nullcontext(deidentifier.encoded(data_set, transfer_syntax_uid))
+    return nullcontext(deidentifier.encoded(data_set, transfer_syntax_uid, context=context))
 
 
 class Workers:
@@ -96,6 +105,9 @@ class Workers:
             self._deidentify(entry, deidentified)
         except Undecodable as undecodable:
             self._quarantine(entry, undecodable.reason, undecodable.detail)
+        except Filtered:
+            log.event("filtered", entry=entry.envelope.id, route=entry.envelope.route)
+            self._spool.discard(entry)
         except (OSError, Refused) as error:
             # Of our own disk, not of the instance: nothing is wrong with it.
             log.error("disk-trouble", entry=entry.envelope.id, detail=type(error).__name__)
@@ -111,7 +123,7 @@ class Workers:
             raise Undecodable(Reason.UNKNOWN_ROUTE)
         # Below the disk reserve too: to work off what was acknowledged is what it is for, and makes room again.
         with self._spool.draft(_RESULT_MODE) as draft:
-            with deidentified(treatment.deidentifier) as result:
+            with deidentified(treatment.deidentifier, context_of(entry.envelope)) as result:
                 result.write(draft.descriptor)
             self._spool.publish(entry, draft, treatment.destinations)
 

@@ -21,8 +21,10 @@ from tests.oracle import (
     METHOD_ITEM,
     PATIENT_ID,
     PATIENT_NAME,
+    REFERENCED_SERIES,
     SPECIFIC_CHARACTER_SET,
-    basic_profile,
+    code_of,
+    iod_of,
 )
 from tests.wire import IMPLICIT, Element, Elements, Item
 
@@ -37,6 +39,9 @@ class Patient:
     identity: Identity
     pseudonym: bytes
     terms: tuple[str, ...]
+    iod: str
+    enclosing: int = 0
+    refers: bool = False
 
 
 def deidentified(source: Elements, explicit: bool, identity: Identity, methods: tuple[bytes, ...]) -> Elements:
@@ -56,7 +61,11 @@ def deidentified(source: Elements, explicit: bool, identity: Identity, methods: 
         if tag not in present
     ]
     whole = tuple(sorted((*source, *absent), key=lambda element: element.tag))
-    return _data_set(whole, Patient(identity, pseudonym, terms), methods)
+    return _data_set(
+        whole,
+        Patient(identity, pseudonym, terms, iod_of(_raw(source, 0x00080016)), refers=REFERENCED_SERIES in present),
+        methods,
+    )
 
 
 def _data_set(source: Elements, patient: Patient, methods: tuple[bytes, ...]) -> Elements:
@@ -69,14 +78,15 @@ def _element(element: Element, patient: Patient, methods: tuple[bytes, ...]) -> 
     tag = element.tag
     if tag >> 16 < 8 or tag >> 16 & 1 or tag == LENGTH_TO_END or tag not in dictionary():
         return None
-    code = basic_profile().get(tag, "K")
+    code = code_of(tag, patient.iod, patient.enclosing, patient.refers)
+    is_top = not patient.enclosing
     vr = dictionary()[tag][0]
     raw = element.value if isinstance(element.value, bytes) else b""
     if code == "X":
         return None
-    if tag in REMOVED:
+    if tag in REMOVED and is_top:
         return _constant(element, vr, REMOVED[tag])
-    if tag == METHOD:
+    if tag == METHOD and is_top:
         earlier = [value.strip(b"\0 ") for value in raw.split(b"\\")] if raw else []
         return _text(element, vr, b"\\".join([*(value for value in earlier if value not in methods), *methods]))
     if tag == PATIENT_ID:
@@ -92,8 +102,9 @@ def _element(element: Element, patient: Patient, methods: tuple[bytes, ...]) -> 
         return _dummy(element, vr, NEVER_EMPTY.get(tag, () if vr == "SQ" else b""))
     if isinstance(element.value, bytes):
         return element
-    items = tuple(Item(_data_set(item.elements, patient, methods), item.undefined) for item in element.value)
-    if tag == METHOD_CODES and not any(_plain(item) == METHOD_ITEM for item in items):
+    inside = replace(patient, enclosing=tag)
+    items = tuple(Item(_data_set(item.elements, inside, methods), item.undefined) for item in element.value)
+    if tag == METHOD_CODES and is_top and not any(_plain(item) == METHOD_ITEM for item in items):
         items = (*items, Item(_item(METHOD_CODE, element.vr == "SQ")))
     return replace(element, value=items)
 

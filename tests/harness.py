@@ -48,7 +48,7 @@ class Node:
             "key": {"file": str(folder / "key"), "create": True},
             "spool": {"path": str(self.spool), "reserve": 0},
             "listen": [{"address": "127.0.0.1", "port": self.port}],
-            "routes": [{"called_ae_title": AE_TITLE, "project": "test", "destinations": ["disk"]}],
+            "routes": [{"called_ae_title": AE_TITLE, "project": "test", "pixels": "pass", "destinations": ["disk"]}],
             "destinations": {"disk": {"type": "folder", "path": str(self.out)}},
             "retry": {"first": "200ms", "limit": "1s"},
             "log": {"level": "debug"},

@@ -7,6 +7,7 @@ Of the engine it uses the dummies and the keyed functions only.
 from __future__ import annotations
 
 import csv
+import gzip
 from functools import cache
 from pathlib import Path
 from typing import TypeAlias
@@ -33,22 +34,69 @@ SPECIFIC_CHARACTER_SET, PATIENT_NAME, PATIENT_ID, METHOD, METHOD_CODES = (
     0x00120063,
     0x00120064,
 )
+REFERENCED_SERIES = 0x00081115
+SOP_CLASS_UID = 0x00080016  # a class of the standard stays, as all well-known UIDs do
 METHOD_ITEM: Plain = {
     0x00080100: b"113100",
     0x00080102: b"DCM",
     0x00080104: b"Basic Application Confidentiality Profile",
 }
+STANDARD = Path(scp_anon.__file__).parent / "deid" / "standard"
 _STRICTEST = {"Z/D": "D", "X/D": "D", "X/Z/D": "D", "X/Z": "Z", "X/Z/U*": "Z"}
+_NOT_OF_IOD = {"Z/D": "Z", "X/D": "X", "X/Z/D": "X", "X/Z": "X", "X/Z/U*": "X"}
 
 
 @cache
 def basic_profile() -> dict[int, str]:
     """Tag → action code, by the shipped Table E.1-1, conditional codes by their strictest branch."""
-    table = Path(scp_anon.__file__).parent / "deid" / "standard" / "ps3.15-table-E.1-1.csv"
-    with table.open(encoding="utf-8", newline="") as file:
+    return {tag: _STRICTEST.get(code, code) for tag, code in table_codes().items()}
+
+
+@cache
+def table_codes() -> dict[int, str]:
+    """Tag → action code, by the shipped Table E.1-1."""
+    with (STANDARD / "ps3.15-table-E.1-1.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if not set("XG") & set(row["tag"])]
-    codes = {int(row["tag"][1:5] + row["tag"][6:10], 16): row["basic_profile"] for row in rows}
-    return {tag: _STRICTEST.get(code, code) for tag, code in codes.items()}
+    return {_tag(row["tag"]): row["basic_profile"] for row in rows}
+
+
+@cache
+def _iod_actions() -> dict[tuple[int, int, str], str]:
+    """(tag, innermost enclosing sequence, IOD or "*") → action, by the shipped table."""
+    with gzip.open(STANDARD / "iod-actions.csv.gz", "rt", encoding="ascii", newline="") as file:
+        return {
+            (_tag(row["tag"]), _tag(row["enclosing_sequence"] or "(0000,0000)"), iod): row["action"]
+            for row in csv.DictReader(file)
+            for iod in row["iods"].split()
+        }
+
+
+def code_of(tag: int, iod: str, enclosing: int, refers: bool = False) -> str:
+    """The Basic Profile's action code for an attribute in an IOD, directly in a sequence, or 0 for the top level.
+
+    `refers`: there is a Referenced Series Sequence at the top level, which says that there are references.
+    """
+    code = table_codes().get(tag, "K")
+    if not iod:
+        return _STRICTEST.get(code, code)
+    actions = _iod_actions()
+    found = actions.get((tag, enclosing, iod)) or actions.get((tag, enclosing, "*"))
+    if code == "X/Z/U*" and found in ("Z", "U*"):
+        return "K"  # references: the items stay, with new UIDs
+    if code == "X/Z/U*" and refers and not enclosing:
+        return "K"
+    return found or _NOT_OF_IOD.get(code, code)
+
+
+def iod_of(sop_class_uid: bytes) -> str:
+    """The IOD of a SOP class, "" where the tables have none."""
+    with (STANDARD.parents[1] / "dicom" / "storage-sop-classes.csv").open(encoding="utf-8", newline="") as file:
+        iods = {row["uid"].encode(): row["iod"] for row in csv.DictReader(file)}
+    return iods.get(sop_class_uid.strip(b"\0 "), "")
+
+
+def _tag(text: str) -> int:
+    return int(text[1:5] + text[6:10], 16)
 
 
 def plain(source: Dataset) -> Plain:
@@ -80,7 +128,8 @@ def deidentified(source: Plain, identity: Identity, methods: list[bytes]) -> Pla
     terms = _raw(source, SPECIFIC_CHARACTER_SET).decode("latin-1").split("\\")
     patient = _pseudonym(identity, "id", _raw(source, PATIENT_ID), terms)
     patient = patient or _pseudonym(identity, "name", _raw(source, PATIENT_NAME), terms)
-    result = _data_set(source, identity, patient, terms)
+    iod = iod_of(_raw(source, 0x00080016))
+    result = _data_set(source, identity, patient, terms, iod, 0)
     earlier = [value.strip(b" \0") for value in _raw(source, METHOD).split(b"\\") if value]
     result[METHOD] = b"\\".join([value for value in earlier if value not in methods] + methods)
     codes = result.setdefault(METHOD_CODES, [])
@@ -92,13 +141,13 @@ def deidentified(source: Plain, identity: Identity, methods: list[bytes]) -> Pla
     return result
 
 
-def _data_set(source: Plain, identity: Identity, patient: bytes, terms: list[str]) -> Plain:
+def _data_set(source: Plain, identity: Identity, patient: bytes, terms: list[str], iod: str, enclosing: int) -> Plain:
     result: Plain = {}
     for tag, value in source.items():
         group = tag >> 16
         if group % 2 or group < 8 or tag == 0x00080001 or tag not in dictionary():
             continue  # private, command or file meta, length to end, unknown: curves, overlays and group lengths too
-        action = basic_profile().get(tag, "K")
+        action = code_of(tag, iod, enclosing, REFERENCED_SERIES in source)
         vr = dictionary()[tag][0]
         if action == "X":
             continue
@@ -106,14 +155,14 @@ def _data_set(source: Plain, identity: Identity, patient: bytes, terms: list[str
             result[tag] = _pseudonym(identity, "id", _raw(source, tag), terms) or patient
         elif tag == PATIENT_NAME:
             result[tag] = patient
-        elif action == "U" or (action == "D" and vr == "UI"):
+        elif action == "U" or (action == "D" and vr == "UI") or tag == SOP_CLASS_UID:
             result[tag] = b"\\".join(_new_uid(uid.strip(b"\0 "), identity) for uid in _raw(source, tag).split(b"\\"))
         elif action == "Z":
             result[tag] = _dummy(tag, NEVER_EMPTY.get(tag, () if vr == "SQ" else b""))
         elif action == "D":
             result[tag] = _dummy(tag, BY_TAG.get(tag) or BY_VR[vr])
         elif isinstance(value, list):
-            result[tag] = [_data_set(item, identity, patient, terms) for item in value]
+            result[tag] = [_data_set(item, identity, patient, terms, iod, tag) for item in value]
         else:
             result[tag] = value
     return result

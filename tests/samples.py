@@ -22,6 +22,8 @@ from pydicom.uid import (
 
 KEY = bytes(range(32))
 CANARY = "CANARY"
+# The Basic Profile, for tests whose images are not all of a kind that may pass.
+PASS = {"pixels": "pass"}
 NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
 
 

@@ -91,6 +91,7 @@ def test_example_of_the_design() -> None:
         "called_ae_title": "SCP_ANON",
         "project": "demo",
         "profile": "basic",
+        "pixels": None,
         "destinations": ["disk"],
     }
     disk, research = settings.destinations["disk"], settings.destinations["research"]
@@ -274,7 +275,7 @@ def test_missing_keys(old: str, said: str) -> None:
         (
             "    project: two",
             "    project: two\n    profile: secret",
-            "14: routes.1.profile: there is no profile 'secret'; there is: basic",
+            "14: routes.1.profile: there is no profile secret: name basic, or a profile file",
         ),
         ("    destinations: [disk]", "    destinations: []", "11: routes.0.destinations: "),
         ("    destinations: [disk]", "    destinations: disk", "11: routes.0.destinations: "),

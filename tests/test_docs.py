@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import doctest
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
@@ -14,6 +16,9 @@ from pydantic_core import PydanticUndefined
 
 from scp_anon import Reason, config, log
 from scp_anon.cli import app
+from scp_anon.deid import ProfileFile, load_profile
+from scp_anon.deid.settings import ActionName, Option, RuleSection
+from tests.harness import scp_anon
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -56,7 +61,7 @@ def test_every_setting_with_its_default() -> None:
     assert documented.keys() == known.keys()
     for name, default in known.items():
         if name != "workers":
-            said = "" if default is PydanticUndefined else str(default)
+            said = "" if default in (PydanticUndefined, None) else str(default)
             assert documented[name] == (said.lower() if isinstance(default, bool) else said), name
 
 
@@ -80,11 +85,62 @@ def commands() -> Iterator[tuple[str, Any]]:
 def test_every_command_with_its_options(name: str, command: Any) -> None:
     """The page has each command, and each of its options."""
     text = page("commands.md")
-    assert f"| `{name} " in text
+    assert f"| `{name} " in text or f"| `{name}`" in text
     for parameter in command.params:
         for option in parameter.opts:
             if option.startswith("--") and option != "--help":
                 assert f"`{option}" in text, option
+
+
+def test_every_key_of_profiles() -> None:
+    """The tables have each key, option, action and scheme of a profile file."""
+    text = page("profiles.md")
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", text.split("## Options")[0], re.MULTILINE)) == set(
+        ProfileFile.model_fields
+    )
+    actions = text.split("| action |")[1].split("\n\n")[0]
+    assert re.findall(r"^\| `([a-z-]+)`", actions, re.MULTILINE) == list(get_args(ActionName))
+    options = text.split("## Options")[1].split("## Patients")[0]
+    assert set(re.findall(r"`((?:retain|clean)-[a-z-]+)`", options)) == set(get_args(Option))
+    for name in RuleSection.model_fields:
+        assert f"`{name}`" in text or f"`{name}:" in text or f"{name}:" in text, name
+
+
+def test_rules_in_the_documents_are_those_of_the_command() -> None:
+    """docs/rules.md is what `rules` prints, and each row of the README's table is one of it."""
+    printed = scp_anon("rules").stdout
+    assert page("rules.md").endswith(printed)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .*\|$", readme.split("## What becomes of an attribute")[1], re.MULTILINE)
+    assert len(rows) > 10
+    assert set(rows) <= set(printed.splitlines())
+
+
+def test_examples_of_the_python_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They run, and print what they say."""
+    monkeypatch.chdir(ROOT)
+    failed, attempted = doctest.testfile(str(ROOT / "docs" / "python.md"), module_relative=False)
+    assert (failed, attempted > 10) == (0, True)
+
+
+def test_examples_of_profiles(tmp_path: Path) -> None:
+    """Every example of the page is a part of a profile that can be meant."""
+    (tmp_path / "patients.csv").write_text("id,pseudonym\n1,A\n")
+    blocks = re.findall(r"(?:^    .*\n)+", page("profiles.md"), re.MULTILINE)
+    for block in blocks:
+        text = textwrap.dedent(block)
+        if text.startswith("when:"):
+            text = "".join(f"  - {{tag: Manufacturer, action: keep, {line}}}\n" for line in whens(text))
+            text = f"rules:\n{text}"
+        path = tmp_path / "profile.yaml"
+        path.write_text(text, encoding="utf-8")
+        assert load_profile(path)
+    assert len(blocks) == 3
+
+
+def whens(text: str) -> Iterator[str]:
+    """The conditions of an example, each without its comment."""
+    yield from (line.split("  #")[0].rstrip() for line in text.splitlines())
 
 
 def test_links_lead_somewhere() -> None:

@@ -25,7 +25,7 @@ from tests import oracle, samples
 from tests.peers import corpus_files
 
 IDENTITY = Identity(samples.KEY, "project")
-ENGINE = Deidentifier(samples.KEY, "project")
+ENGINE = Deidentifier(samples.KEY, "project", samples.PASS)
 METHODS = [value.encode() for value in (f"scp-anon {__version__}", "", f"key {IDENTITY.key_id}")]
 
 # Real files that are refused, and why: a change of this list is a change of behaviour.
@@ -114,7 +114,7 @@ def test_encapsulated_pixel_data_is_untouched() -> None:
 def test_same_in_same_out_and_uids_consistent() -> None:
     """Two instances of a study keep study, series and frame of reference; references between them still match."""
     first, second = (read(ENGINE.bytes(samples.encoded(samples.image(name)))) for name in "12")
-    again = Deidentifier(samples.KEY, "project").bytes(samples.encoded(samples.image("1")))
+    again = Deidentifier(samples.KEY, "project", samples.PASS).bytes(samples.encoded(samples.image("1")))
     assert again == ENGINE.bytes(samples.encoded(samples.image("1")))
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID", "PatientName"):
         assert first[keyword].value == second[keyword].value

@@ -33,7 +33,7 @@ from tests.test_engine_exact import (
 )
 from tests.wire import Element, Elements, Item
 
-ENGINE = Deidentifier(samples.KEY, "project")
+ENGINE = Deidentifier(samples.KEY, "project", samples.PASS)
 EMPTY_ITEM = Item(())
 LENGTH_TO_END = Element(0x00080001, "UL", b"\0\0\0\0")
 

@@ -19,7 +19,7 @@ from tests.peers import corpus_files
 from tests.wire import IMPLICIT, Element, Elements, Item
 
 IDENTITY = Identity(samples.KEY, "project")
-ENGINE = Deidentifier(samples.KEY, "project")
+ENGINE = Deidentifier(samples.KEY, "project", samples.PASS)
 
 EXPLICIT_LE, IMPLICIT_LE, DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"

@@ -18,7 +18,7 @@ from scp_anon.dicom import encoding, normalise
 from tests import samples
 from tests.peers import corpus_files
 
-ENGINE = Deidentifier(samples.KEY, "project")
+ENGINE = Deidentifier(samples.KEY, "project", samples.PASS)
 FILE = samples.encoded(samples.image())
 START = samples.data_set_start(FILE)
 IMPLICIT = samples.encoded(samples.image(), ImplicitVRLittleEndian)

@@ -26,7 +26,7 @@ DEFLATED = ("CT_small_deflated.dcm", "image_dfl.dcm")
 # dciodvfy crashes on these as they are.
 CRASHES = ("rtdose.dcm", "rtdose_expb_1frame.dcm")
 
-ENGINE = Deidentifier(samples.KEY, "project")
+ENGINE = Deidentifier(samples.KEY, "project", samples.PASS)
 _TIMEOUT = 60
 
 

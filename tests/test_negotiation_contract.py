@@ -9,17 +9,19 @@ import struct
 import zlib
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import dcmread, dcmwrite
-from pydicom._dicom_dict import DicomDictionary
+from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
 from pydicom._uid_dict import UID_dictionary
-from pydicom.charset import convert_encodings, decode_bytes, python_encoding
-from pydicom.datadict import tag_for_keyword
+from pydicom.charset import convert_encodings, decode_bytes, encode_string, python_encoding
+from pydicom.datadict import add_dict_entries, dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset, read_sequence
 from pydicom.sequence import Sequence
+from pydicom.sr._concepts_dict import concepts
 from pydicom.uid import UID
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
@@ -39,10 +41,13 @@ HELD = {
     "pydicom.dcmread",
     "pydicom.dcmwrite",
     "pydicom._dicom_dict.DicomDictionary",
+    "pydicom._dicom_dict.RepeatersDictionary",
     "pydicom._uid_dict.UID_dictionary",
     "pydicom.charset.convert_encodings",
     "pydicom.charset.decode_bytes",
+    "pydicom.charset.encode_string",
     "pydicom.charset.python_encoding",
+    "pydicom.datadict.add_dict_entries",
     "pydicom.datadict.tag_for_keyword",
     "pydicom.dataelem.DataElement",
     "pydicom.dataelem.RawDataElement",
@@ -50,6 +55,7 @@ HELD = {
     "pydicom.filereader.read_dataset",
     "pydicom.filereader.read_sequence",
     "pydicom.sequence.Sequence",
+    "pydicom.sr._concepts_dict.concepts",
     "pydicom.uid.UID",
     "pynetdicom.pdu.A_ASSOCIATE_AC",
     "pynetdicom.pdu.A_ASSOCIATE_RQ",
@@ -297,6 +303,38 @@ def test_text_is_decoded() -> None:
     assert decode_bytes("Müller".encode(), convert_encodings(["ISO_IR 192"]), set(b"\\^=")) == "Müller"
     japanese = b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B"
     assert decode_bytes(japanese, convert_encodings(["", "ISO 2022 IR 87"]), set(b"\\^=")) == "Yamada^Tarou=山田^太郎"
+
+
+def test_repeating_groups_have_masks() -> None:
+    """With two digits open, and the same tuple as the dictionary has."""
+    assert RepeatersDictionary["60xx3000"] == ("OB or OW", "1", "Overlay Data", "", "OverlayData")
+    assert {mask[2:4] for mask in RepeatersDictionary if mask.startswith(("50", "60"))} == {"xx"}
+
+
+def test_the_dictionary_can_be_added_to() -> None:
+    """And the reader then knows the attribute."""
+    add_dict_entries({0x000800FE: ("LO", "1", "Test", "", "ContractTest")})
+    try:
+        assert dictionary_VR(0x000800FE) == "LO"
+        assert tag_for_keyword("ContractTest") == 0x000800FE
+    finally:
+        del DicomDictionary[0x000800FE]
+
+
+def test_text_is_encoded() -> None:
+    """In the first character set that has it, with an escape if it is not the first; else with question marks."""
+    assert encode_string("Ä", ["latin_1"]) == b"\xc4"
+    assert encode_string("山田", convert_encodings(["", "ISO 2022 IR 87"])).startswith(b"\x1b$B")
+    with pytest.warns(UserWarning, match="Failed to encode"):
+        assert encode_string("山", ["latin_1"]) == b"?"
+
+
+def test_concepts_have_meanings() -> None:
+    """Scheme → keyword → code → meaning, and where it is used."""
+    by_keyword: Any = concepts["SCT"]
+    meaning, groups = by_keyword["Lung"]["39607008"]
+    assert meaning == "Lung"
+    assert isinstance(groups, list)
 
 
 # ---------------------------------------------------------------------- pydicom: reading

@@ -64,14 +64,14 @@ def at(folder: Path) -> dict[str, Dataset]:
 
 def engine_of(node: Node) -> Deidentifier:
     """The engine that the node should have."""
-    return Deidentifier(load_key(node.folder / "key"), "test")
+    return Deidentifier(load_key(node.folder / "key"), "test", samples.PASS)
 
 
 def destinations(port: int, out: Path, title: str = "RESEARCH") -> dict[str, object]:
     """Settings for a node that delivers to an application entity and into a folder."""
     research = {"type": "dicom", "host": "127.0.0.1", "port": port, "called_ae_title": title}
     disk = {"type": "folder", "path": str(out)}
-    route = {"called_ae_title": AE_TITLE, "project": "test", "destinations": ["research", "disk"]}
+    route = {"called_ae_title": AE_TITLE, "project": "test", "pixels": "pass", "destinations": ["research", "disk"]}
     return {"destinations": {"research": research, "disk": disk}, "routes": [route]}
 
 
@@ -244,7 +244,7 @@ def test_pdu_lengths_of_the_destination(tmp_path: Path) -> None:
             pdu: {"type": "dicom", "host": "127.0.0.1", "port": port, "called_ae_title": "STORESCP"}
             for pdu, port in ports.items()
         },
-        "routes": [{"called_ae_title": AE_TITLE, "project": "test", "destinations": list(ports)}],
+        "routes": [{"called_ae_title": AE_TITLE, "project": "test", "pixels": "pass", "destinations": list(ports)}],
     }
     with (
         running_storescp(tmp_path / "4096" / "received", ports["4096"], "-pdu", "4096"),
@@ -346,7 +346,7 @@ def test_folder_on_another_file_system(tmp_path: Path, tmp_path_factory: pytest.
         pytest.skip("there is no second file system")
     out = memory / tmp_path_factory.getbasetemp().name / tmp_path.name
     folders = {"near": {"type": "folder", "path": str(tmp_path / "near")}, "far": {"type": "folder", "path": str(out)}}
-    routes = [{"called_ae_title": AE_TITLE, "project": "test", "destinations": ["near", "far"]}]
+    routes = [{"called_ae_title": AE_TITLE, "project": "test", "pixels": "pass", "destinations": ["near", "far"]}]
     files = write_samples(tmp_path / "in", range(8))
     try:
         with running_node(tmp_path / "node", destinations=folders, routes=routes) as node:
@@ -365,7 +365,7 @@ def test_folder_on_another_file_system(tmp_path: Path, tmp_path_factory: pytest.
 @pytest.mark.parametrize("called", ["A,B/C%20 ..", "$(id)`'\"*?"])
 def test_ae_titles_that_are_hard_on_file_names(called: str, tmp_path: Path) -> None:
     """The envelope is in the file name, and peers choose what is in the envelope: nothing of it is a path."""
-    routes = [{"called_ae_title": called, "project": "test", "destinations": ["disk"]}]
+    routes = [{"called_ae_title": called, "project": "test", "pixels": "pass", "destinations": ["disk"]}]
     files = write_samples(tmp_path / "in", range(4))
     with running_node(tmp_path / "node", routes=routes) as node:
         for calling, path in zip(("../../x", "a,b%2F,,", "..", "%"), files, strict=True):

@@ -59,7 +59,7 @@ def to_peer(port: int, title: str = "DESTINATION") -> dict[str, Any]:
     """Settings for a node that delivers to one application entity."""
     return {
         "destinations": {"peer": {"type": "dicom", "host": "127.0.0.1", "port": port, "called_ae_title": title}},
-        "routes": [{"called_ae_title": AE_TITLE, "project": "test", "destinations": ["peer"]}],
+        "routes": [{"called_ae_title": AE_TITLE, "project": "test", "pixels": "pass", "destinations": ["peer"]}],
     }
 
 
@@ -125,7 +125,7 @@ def scp_anon_uid(node: Node, path: Path) -> str:
     """The new SOP Instance UID of an image."""
     from scp_anon import Deidentifier, load_key
 
-    meta = Deidentifier(load_key(node.folder / "key"), "test").deidentify(path.read_bytes()).meta
+    meta = Deidentifier(load_key(node.folder / "key"), "test", samples.PASS).deidentify(path.read_bytes()).meta
     return meta.sop_instance_uid
 
 
@@ -486,7 +486,10 @@ def test_port_in_use(tmp_path: Path) -> None:
     [
         ({"key": {"file": "KEY"}}, "no such key; make one with: scp-anon keygen"),
         ({"colour": "blue"}, "unknown key"),
-        ({"routes": [{"called_ae_title": "A", "project": "p", "destinations": ["x"]}]}, "there is no destination"),
+        (
+            {"routes": [{"called_ae_title": "A", "project": "p", "destinations": ["x"]}]},
+            "there is no destination",
+        ),
         ({"destinations": {"disk": {"type": "folder", "path": "/dev/null/out"}}}, "cannot be made"),
         ({"spool": {"path": "/dev/null/spool"}}, "spool /dev/null/spool"),
     ],

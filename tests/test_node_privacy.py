@@ -71,7 +71,7 @@ def test_canary_comes_out_nowhere(tmp_path: Path) -> None:
         "disk": {"type": "folder", "path": str(tmp_path / "node" / "out")},
         "gone": {"type": "dicom", "host": "127.0.0.1", "port": free_port(), "called_ae_title": "GONE"},
     }
-    routes = [{"called_ae_title": AE_TITLE, "project": "test", "destinations": ["disk", "gone"]}]
+    routes = [{"called_ae_title": AE_TITLE, "project": "test", "pixels": "pass", "destinations": ["disk", "gone"]}]
     with running_node(tmp_path / "node", destinations=destinations, routes=routes) as node:
         store_all(node.port, paths)
         eventually(lambda: len(node.in_spool("quarantine")) >= 4 and node.delivered() and node.events("deferred"))

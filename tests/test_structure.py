@@ -15,13 +15,14 @@ MODULES = sorted((ROOT / "scp_anon").rglob("*.py"))
 # Lowest first. A module may import from its own row (within its package) and from rows above, never from below.
 LAYERS = [
     ["errors", "log", "version"],
-    ["filesystem", "envelope"],
+    ["filesystem", "envelope", "documents"],
     ["ready"],
     ["spool", "dicom"],
-    ["deid", "network"],
+    ["deid", "network", "exchange"],
     ["destinations"],
     ["intake", "worker", "delivery", "config", "batch", "inspection"],
-    ["node"],
+    ["awaiting"],
+    ["node", "conformance"],
     ["cli"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

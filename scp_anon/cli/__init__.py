@@ -10,7 +10,7 @@ import sys
 import typer
 
 from scp_anon import log
-from scp_anon.cli import batch, node, spool, transfer
+from scp_anon.cli import batch, exchange, node, rules, spool, transfer
 from scp_anon.errors import ConfigError
 from scp_anon.version import VERSION
 
@@ -28,6 +28,13 @@ app.command()(batch.deid)
 app.command()(transfer.send)
 app.command()(transfer.echo)
 app.command()(batch.keygen)
+app.command("explain")(rules.explain_command)
+app.command()(rules.rules)
+app.command()(rules.diff)
+app.command()(rules.lint)
+app.command()(node.conformance)
+app.command("import")(exchange.import_command)
+app.command()(exchange.export)
 app.add_typer(spool.queue)
 app.add_typer(spool.quarantine)
 

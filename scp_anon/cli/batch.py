@@ -12,11 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from scp_anon import batch
-from scp_anon.deid import Deidentifier, generate_key, load_key
+from scp_anon.cli.options import Key, Option, Pixels, ProfileName, Project, key_of
+from scp_anon.deid import Deidentifier, generate_key, load_profile, with_changes
 from scp_anon.destinations.layout import DEFAULT, Layout
 from scp_anon.errors import ConfigError
-
-_DEFAULT_KEY = Path("var/key")
 
 
 def keygen(file: Annotated[Path, typer.Argument(help="The key file to make; it must not exist.")]) -> None:
@@ -28,9 +27,11 @@ def keygen(file: Annotated[Path, typer.Argument(help="The key file to make; it m
 def deid(
     paths: Annotated[list[Path], typer.Argument(metavar="IN...", help="DICOM files, and folders of them.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to; made if missing.")],
-    profile: Annotated[str, typer.Option(help="The profile.")] = "basic",
-    key: Annotated[Path | None, typer.Option(help="The key; without it var/key, made if missing.")] = None,
-    project: Annotated[str, typer.Option(help="The project: names of two projects never match.")] = "demo",
+    profile: ProfileName = "basic",
+    option: Option = None,
+    pixels: Pixels = None,
+    key: Key = None,
+    project: Project = "demo",
     layout: Annotated[
         str, typer.Option(help="Where in the folder: a template of keywords of new values, or mirror.")
     ] = DEFAULT,
@@ -41,8 +42,9 @@ def deid(
     if layout != batch.MIRROR:
         Layout(layout)
     files = batch.inputs(paths, output)
-    job = batch.Job(_key(key), project, profile, layout, output)
-    Deidentifier(job.key, project, profile)
+    settings = with_changes(load_profile(profile), option or (), pixels)
+    job = batch.Job(key_of(key), project, settings, layout, output)
+    Deidentifier(job.key, project, settings)
     summary = batch.Summary()
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(_open_report(report)) if report else None
@@ -56,13 +58,6 @@ def deid(
     _print(summary)
     if not summary.is_clean:
         raise typer.Exit(1)
-
-
-def _key(path: Path | None) -> bytes:
-    if path is None and not _DEFAULT_KEY.exists():
-        generate_key(_DEFAULT_KEY)
-        typer.echo(f"{_DEFAULT_KEY}: a new key was made; keep it", err=True)
-    return load_key(path or _DEFAULT_KEY)
 
 
 def _open_report(path: Path) -> IO[str]:

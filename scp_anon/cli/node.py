@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from scp_anon import config, log
+from scp_anon.conformance import statement
 from scp_anon.node import Node
 from scp_anon.node import check as check_config
 
@@ -48,3 +49,8 @@ def check(file: ConfigFile = None) -> None:
     typer.echo(
         f"{file or 'embedded default'}: good; routes: {routes}; destinations: {', '.join(settings.destinations)}"
     )
+
+
+def conformance(file: ConfigFile = None) -> None:
+    """Print a DICOM conformance statement in the manner of PS3.2, from a configuration."""
+    typer.echo(statement(config.load(file)), nl=False)

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 
 from scp_anon import config
 from scp_anon.cli.node import ConfigFile
+from scp_anon.deid import PIXELS_SEEN
 from scp_anon.errors import ConfigError
 from scp_anon.inspection import Inspection
 from scp_anon.spool import Entry
@@ -74,10 +75,18 @@ def show_quarantine(
 
 
 @quarantine.command("release")
-def release_quarantine(ids: Ids = None, every: All = False, file: ConfigFile = None) -> None:
+def release_quarantine(
+    ids: Ids = None,
+    every: All = False,
+    pixels_seen: Annotated[
+        bool, typer.Option("--pixels-seen", help="You have looked at their pixels: they identify nobody.")
+    ] = False,
+    file: ConfigFile = None,
+) -> None:
     """Send entries on again: an original through the engine, a refused result to its destination."""
     inspection = _inspection(file)
-    _each(inspection.quarantined(), ids, every, inspection.release, "released")
+    note = PIXELS_SEEN if pixels_seen else ""
+    _each(inspection.quarantined(), ids, every, lambda entry: inspection.release(entry, note), "released")
 
 
 @quarantine.command("drop")

@@ -1,6 +1,24 @@
 """The rule engine: de-identification by PS3.15 Annex E. Knows nothing of sockets, the spool or where files are."""
 
+from scp_anon.deid.admission import PIXELS_SEEN
+from scp_anon.deid.custom import Attribute, Verdict
 from scp_anon.deid.engine import Deidentified, Deidentifier
 from scp_anon.deid.identity import generate_key, load_key
+from scp_anon.deid.lint import load_profile, with_changes
+from scp_anon.deid.patients import stamp
+from scp_anon.deid.settings import ProfileFile, TablePatients
 
-__all__ = ["Deidentified", "Deidentifier", "generate_key", "load_key"]
+__all__ = [
+    "PIXELS_SEEN",
+    "Attribute",
+    "Deidentified",
+    "Deidentifier",
+    "ProfileFile",
+    "TablePatients",
+    "Verdict",
+    "generate_key",
+    "load_key",
+    "load_profile",
+    "stamp",
+    "with_changes",
+]

@@ -1,67 +1,38 @@
-"""The action codes of PS3.15 Table E.1-1a: one small pure function for each.
+"""The action codes of PS3.15 Table E.1-1a, and the project's own: one small function for each.
 
-An action is given the `Instance` that it works on and the raw value of the attribute (padding included, nothing for
-an attribute that is absent), and returns the new value, which the splicer pads and encodes: bytes, or the data sets
-of the items for a sequence. The very same object returned means that the attribute stays as it is.
+An action is given the `Scope` of the attribute and its raw value (padding included, nothing for an attribute that is
+absent), and returns the new value, which the splicer pads and encodes: bytes, or the data sets of the items for a
+sequence. The very same object returned means that the attribute stays as it is. Where an action cannot be applied to
+a value it raises `Unfit`, and what the rule says for that case is done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+import re
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
 
-from scp_anon.deid import text
+from scp_anon.deid import dates, text
 from scp_anon.deid.dummies import BY_TAG, BY_VR, NEVER_EMPTY
-from scp_anon.deid.identity import Identity
+from scp_anon.deid.instance import Instance, Scope, unpadded
 from scp_anon.dicom.elements import DataSet, Items, Value, encode_element
 from scp_anon.dicom.encoding import Found
-from scp_anon.errors import Reason, Undecodable
 
-SPECIFIC_CHARACTER_SET = 0x00080005
-SOP_CLASS_UID = 0x00080016
-SOP_INSTANCE_UID = 0x00080018
-PATIENT_NAME = 0x00100010
-PATIENT_ID = 0x00100020
+Action: TypeAlias = Callable[[Scope, bytes], Value]
+Days: TypeAlias = Callable[[Scope], int]
 
-# The attributes whose original values an `Instance` is made of.
-FACTS = frozenset((SPECIFIC_CHARACTER_SET, SOP_CLASS_UID, SOP_INSTANCE_UID, PATIENT_NAME, PATIENT_ID))
+# What has been done to an instance, beyond the Basic Profile; the options' bits are behind them.
+WEAKENED: Final = 1  # a rule of the project kept more than the Basic Profile does
+DATES_KEPT: Final = 2
+DATES_MOVED: Final = 4
+FIRST_OPTION: Final = 8
 
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """What the actions may know of the instance that they work on, besides the value at hand."""
-
-    identity: Identity
-    sop_class_uid: str
-    sop_instance_uid: bytes
-    character_sets: tuple[str, ...]
-    patient: bytes
-    """The patient's pseudonym: by Patient ID, by Patient's Name where there is no ID, empty where there is neither."""
-
-    @classmethod
-    def of(cls, identity: Identity, facts: dict[int, bytes]) -> Instance:
-        """Made of the top-level values of `FACTS`. Raises Undecodable where one that must be there is missing."""
-        sop_class_uid = unpadded(facts.get(SOP_CLASS_UID, b""))
-        sop_instance_uid = unpadded(facts.get(SOP_INSTANCE_UID, b""))
-        if not sop_class_uid:
-            raise Undecodable(Reason.MISSING_UID, "(0008,0016)")
-        if not sop_instance_uid:
-            raise Undecodable(Reason.MISSING_UID, "(0008,0018)")
-        if b"\\" in sop_instance_uid:
-            raise Undecodable(Reason.MALFORMED, "(0008,0018)")  # which of them would the instance be?
-        terms = text.character_sets(facts.get(SPECIFIC_CHARACTER_SET, b""))
-        return cls(
-            identity=identity,
-            sop_class_uid=sop_class_uid.decode("ascii", "replace"),
-            sop_instance_uid=sop_instance_uid,
-            character_sets=terms,
-            patient=_pseudonym(identity, "id", facts.get(PATIENT_ID, b""), terms)
-            or _pseudonym(identity, "name", facts.get(PATIENT_NAME, b""), terms),
-        )
+# Longest values in bytes, of ASCII (PS3.5 6.2).
+LONGEST: Final = {"AE": 16, "CS": 16, "LO": 64, "LT": 10240, "PN": 64, "SH": 16, "ST": 1024, "UI": 64}
 
 
-Action: TypeAlias = Callable[[Instance, bytes], Value]
+class Unfit(Exception):
+    """An action cannot be applied to this value."""
 
 
 class Rule:
@@ -70,40 +41,64 @@ class Rule:
     `vr`: the VR that a new value is written with. `act`: makes the new value. `encoded`: the new element where it is
     the same for every instance (nothing, to remove it), encoded as implicit and as explicit VR little endian.
     `descends`: the attribute stays, and its items, if it is a sequence, are ruled on. `added`: items of ours that a
-    sequence which stays is given besides its own.
+    sequence which stays is given besides its own. `choose`: gives the rule that holds at this place, for this instance.
+    `otherwise`: the rule for a value that `act` finds unfit; without one the instance is quarantined. `done`: bits for
+    `Instance.done` where an attribute with a value was ruled on. `items`: what is special to an item of a sequence that
+    stays: None for nothing, else rules by tag that hold in this item, or no rules at all to remove it.
+    `last`: gives the rule when all else is done, as it tells what was done.
     """
 
-    __slots__ = ("act", "added", "descends", "encoded", "vr")
+    __slots__ = ("act", "added", "choose", "descends", "done", "encoded", "items", "last", "otherwise", "vr")
 
     def __init__(
         self,
         vr: str,
-        act: Action,
+        act: Action | None = None,
+        *,
         encoded: tuple[bytes, bytes] | None = None,
         descends: bool = False,
         added: Items = (),
+        choose: Callable[[Scope], Rule] | None = None,
+        otherwise: Rule | None = None,
+        done: int = 0,
+        items: Callable[[Scope], Mapping[int, Rule] | None] | None = None,
+        last: Callable[[Instance], Rule] | None = None,
     ) -> None:
         self.vr, self.act, self.encoded, self.descends, self.added = vr, act, encoded, descends, added
+        self.choose, self.otherwise, self.done, self.items, self.last = choose, otherwise, done, items, last
+
+    def with_(self, done: int = 0, otherwise: Rule | None = None) -> Rule:
+        """The same rule, which notes `done`, and has `otherwise` where its own action is unfit."""
+        return Rule(
+            self.vr,
+            self.act,
+            encoded=self.encoded,
+            descends=self.descends,
+            added=self.added,
+            choose=self.choose,
+            otherwise=otherwise or self.otherwise,
+            done=self.done | done,
+            items=self.items,
+            last=self.last,
+        )
 
 
-def _unchanged(instance: Instance, value: bytes) -> bytes:
-    return value
-
-
-REMOVE = Rule("UN", _unchanged, encoded=(b"", b""))
-KEEP = Rule("SQ", _unchanged, descends=True)
+REMOVE = Rule("UN", encoded=(b"", b""))
+KEEP = Rule("SQ", descends=True)
+# As REMOVE, but an element of its own among what is found, not part of a range: its value is a fact.
+REMOVE_NOTED = Rule("UN", encoded=(b"", b""))
 
 FoundRule: TypeAlias = Found[Rule]
 
 
-def unpadded(value: bytes) -> bytes:
-    """A UI value without the NUL that pads it, nor the blanks that some write instead (PS3.5 9.1)."""
-    return value.strip(b"\0 ")
+def keep(done: int = 0) -> Rule:
+    """K: the attribute stays; the items of a sequence are ruled on."""
+    return Rule("SQ", descends=True, done=done)
 
 
 def constant(tag: int, vr: str, value: Value) -> Rule:
     """The same value for every instance, whatever was there."""
-    return Rule(vr, _unchanged, encoded=(encode_element(tag, vr, value, False), encode_element(tag, vr, value, True)))
+    return Rule(vr, encoded=(encode_element(tag, vr, value, False), encode_element(tag, vr, value, True)))
 
 
 def dummy(tag: int, vr: str) -> Rule:
@@ -129,8 +124,90 @@ def patient_id() -> Rule:
 
 
 def patient_name() -> Rule:
-    """Z by the pseudonym of the instance's patient."""
-    return Rule("PN", lambda instance, value: instance.patient)
+    """Z by the name that goes with the pseudonym of the instance's patient."""
+    return Rule("PN", lambda scope, value: scope.instance.patients.name(scope.instance))
+
+
+def pseudonym(vr: str) -> Rule:
+    """The pseudonym of the patient whose ID the attribute holds, cut to what the VR may hold."""
+    return Rule(vr, lambda scope, value: _patient_id(scope, value)[: LONGEST.get(vr)])
+
+
+def hashed(vr: str, length: int) -> Rule:
+    """Letters and digits that are a keyed function of the value; nothing for nothing."""
+
+    def act(scope: Scope, value: bytes) -> Value:
+        decoded = text.decode(value, scope.character_sets)
+        return scope.instance.identity.hash(decoded, length) if decoded else b""
+
+    return Rule(vr, act)
+
+
+def application_entity() -> Rule:
+    """C of an AE title: another AE title, the same for the same, so that devices can still be told apart."""
+
+    def act(scope: Scope, value: bytes) -> Value:
+        titles = [title.strip(b" \0").decode("latin-1") for title in value.split(b"\\")]
+        return b"\\".join(b"AE" + scope.instance.identity.hash(f"ae:{title}", 14) if title else b"" for title in titles)
+
+    return Rule("AE", act)
+
+
+def shifted(vr: str, days: Days) -> Rule:
+    """C of dates (PS3.15 E.3.6): moved by the patient's days; times of day stay."""
+    shift = {"DA": dates.shift_dates, "DT": dates.shift_date_times}.get(vr)
+    if shift is None:
+        return KEEP
+
+    def act(scope: Scope, value: bytes) -> Value:
+        try:
+            return shift(value, days(scope)) if value.strip(b" \0") else value
+        except dates.NoDate:
+            raise Unfit from None
+
+    return Rule(vr, act)
+
+
+def capped_age() -> Rule:
+    """K of an age: kept, but that of the very old, who are few, is told as 90 years."""
+
+    def act(scope: Scope, value: bytes) -> Value:
+        try:
+            capped = dates.cap_age(value)
+        except dates.NoDate:
+            raise Unfit from None
+        return value if capped == value.strip(b" \0") else capped
+
+    return Rule("AS", act)
+
+
+def replaced_by(vr: str, make: Callable[[Instance], bytes]) -> Rule:
+    """A text of the project's own, which may name the project or the patient's pseudonym."""
+    return Rule(vr, lambda scope, value: make(scope.instance)[: LONGEST.get(vr)])
+
+
+def substituted(vr: str, pattern: re.Pattern[str], replacement: str) -> Rule:
+    """What a regular expression's first match in the value makes of `replacement`."""
+
+    def act(scope: Scope, value: bytes) -> Value:
+        match = pattern.search(text.decode(value, scope.character_sets))
+        if match is None:
+            raise Unfit
+        return _encoded(match.expand(replacement), vr, scope)
+
+    return Rule(vr, act)
+
+
+def looked_up(vr: str, rows: Mapping[str, str]) -> Rule:
+    """What a table has for the value."""
+
+    def act(scope: Scope, value: bytes) -> Value:
+        new = rows.get(text.decode(value, scope.character_sets))
+        if new is None:
+            raise Unfit
+        return _encoded(new, vr, scope)
+
+    return Rule(vr, act)
 
 
 def check_character_set() -> Rule:
@@ -141,7 +218,7 @@ def check_character_set() -> Rule:
 def append_values(vr: str, *values: bytes) -> Rule:
     """Values of ours behind those of an earlier de-identification, each of them once."""
 
-    def append(instance: Instance, value: bytes) -> bytes:
+    def append(scope: Scope, value: bytes) -> bytes:
         earlier = [part.strip(b"\0 ") for part in value.split(b"\\")] if value else []
         return b"\\".join([*(part for part in earlier if part not in values), *values])
 
@@ -150,26 +227,44 @@ def append_values(vr: str, *values: bytes) -> Rule:
 
 def append_items(*items: DataSet) -> Rule:
     """Keep a sequence of an earlier de-identification, and add items of ours to it."""
-    return Rule("SQ", lambda instance, value: items, descends=True, added=items)
+    return Rule("SQ", lambda scope, value: items, descends=True, added=items)
 
 
-def _new_uids(instance: Instance, value: bytes) -> bytes:
-    uid = instance.identity.uid
+def at_top_level(rule: Rule) -> Rule:
+    """A rule for the instance itself; in items the attribute stays."""
+    return Rule(rule.vr, descends=True, choose=lambda scope: KEEP if scope.path else rule)
+
+
+def _new_uids(scope: Scope, value: bytes) -> bytes:
+    uid = scope.instance.identity.uid
     if b"\\" not in value:
         original = unpadded(value)
         return uid(original) if original else b""
     return b"\\".join(uid(original) if original else b"" for original in map(unpadded, value.split(b"\\")))
 
 
-def _patient_id(instance: Instance, value: bytes) -> bytes:
-    return _pseudonym(instance.identity, "id", value, instance.character_sets) or instance.patient
+def _patient_id(scope: Scope, value: bytes) -> bytes:
+    """The instance's patient at the top level, and wherever the ID is the same; else that of whom it is."""
+    instance = scope.instance
+    if not scope.path:
+        return instance.patient
+    decoded = text.decode(value, scope.character_sets)
+    if not decoded or decoded == instance.text(0x00100020):
+        return instance.patient
+    return instance.patients.of(instance.patients.key(decoded, "", ""), instance)
 
 
-def _check_character_set(instance: Instance, value: bytes) -> bytes:
+def _check_character_set(scope: Scope, value: bytes) -> bytes:
     text.character_sets(value)
     return value
 
 
-def _pseudonym(identity: Identity, kind: str, value: bytes, terms: tuple[str, ...]) -> bytes:
-    decoded = text.decode(value, terms)
-    return identity.pseudonym(f"{kind}:{decoded}") if decoded else b""
+def _encoded(new: str, vr: str, scope: Scope) -> bytes:
+    """A new text in the character set of its data set. Raises Unfit where that has no such characters."""
+    try:
+        encoded = text.encode(new, scope.character_sets)
+    except UnicodeError:
+        raise Unfit from None
+    if len(new) > LONGEST.get(vr, len(new)):
+        raise Unfit
+    return encoded

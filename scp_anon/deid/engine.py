@@ -6,7 +6,7 @@ Everything goes through the one splicing pass. What the pass cannot read as it i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -16,11 +16,17 @@ from typing import Final
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 
-from scp_anon.deid.actions import Instance
+from scp_anon.deid.actions import FoundRule
+from scp_anon.deid.cleaning import named
+from scp_anon.deid.custom import Custom
 from scp_anon.deid.identity import Identity
-from scp_anon.deid.profile import BASIC, Profile, compile_profile
+from scp_anon.deid.instance import FACTS, SOP_INSTANCE_UID, Instance, Scope
+from scp_anon.deid.lint import ProfileSource, load_profile
+from scp_anon.deid.private import PrivateRules, declarations
+from scp_anon.deid.profile import Profile
+from scp_anon.deid.settings import BASIC
 from scp_anon.deid.splice import Piece, splice
-from scp_anon.dicom.encoding import Buffer, Irregular
+from scp_anon.dicom.encoding import Buffer, Irregular, read_values, scan
 from scp_anon.dicom.normalise import deflate, inflate, normalise
 from scp_anon.dicom.part10 import FileMeta, encode_file_meta, read_file_meta
 from scp_anon.dicom.uids import (
@@ -30,12 +36,14 @@ from scp_anon.dicom.uids import (
     storage_sop_classes,
     transfer_syntaxes,
 )
-from scp_anon.errors import Reason, Undecodable
+from scp_anon.errors import Filtered, NotAdmitted, Reason, Undecodable
 from scp_anon.filesystem import copy_range, opened, write_all
 from scp_anon.version import VERSION
 
 # Ranges of a mapped file from this size on are copied by the kernel, not through our memory.
 _KERNEL_COPY: Final = 1 << 20
+# Of a value that conditions or pseudonyms look at; identifying attributes are far shorter.
+_LONGEST_FACT: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,38 +86,73 @@ class Deidentified:
 class Deidentifier:
     """De-identifies by one profile for one project. Safe to share between threads; keeps no state but caches."""
 
-    def __init__(self, key: bytes, project: str = "", profile: str = BASIC) -> None:
-        """`key`: the master key, see `load_key`. Raises ConfigError for a short key or an unknown profile."""
-        self._identity = Identity(key, project)
-        self._profile: Profile = compile_profile(profile, self._identity.key_id, VERSION)
+    def __init__(
+        self, key: bytes, project: str = "", profile: ProfileSource = BASIC, rules: Mapping[str, Custom] | None = None
+    ) -> None:
+        """`key`: the master key, see `load_key`.
+
+        `profile`: "basic", the path of a profile file, or what such a file holds (docs/profiles.md). `rules`: keyword
+        or tag → a function of yours, which decides before all other rules (see `Attribute`). Raises ConfigError for
+        a short key, and for a profile that cannot be meant.
+        """
+        settings = load_profile(profile)
+        self._identity = Identity(key, project, settings.uids.root)
+        self._profile = Profile(settings, self._identity, VERSION, rules or {})
 
     @property
     def key_id(self) -> str:
         """Eight digits that tell this key from another, without telling the key."""
         return self._identity.key_id
 
-    def deidentify(self, buffer: Buffer) -> Deidentified:
-        """De-identify the DICOM file in `buffer`. Raises Undecodable, with the reason for quarantine."""
+    @property
+    def profile(self) -> Profile:
+        """The compiled profile, which can tell what it does."""
+        return self._profile
+
+    def deidentify(self, buffer: Buffer, context: Mapping[str, str] | None = None) -> Deidentified:
+        """De-identify the DICOM file in `buffer`. `context`: what conditions may ask for besides attributes.
+
+        Raises Undecodable, with the reason for quarantine, or Filtered.
+        """
         meta, start = read_file_meta(buffer)
         if meta.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
             raise Undecodable(Reason.DICOMDIR)
-        return self.encoded(buffer, meta.transfer_syntax_uid, start)
+        return self.encoded(buffer, meta.transfer_syntax_uid, start, context)
 
-    def encoded(self, buffer: Buffer, transfer_syntax_uid: str, start: int = 0) -> Deidentified:
-        """De-identify the encoded data set that `buffer` holds from `start` on. Raises Undecodable."""
+    def encoded(
+        self, buffer: Buffer, transfer_syntax_uid: str, start: int = 0, context: Mapping[str, str] | None = None
+    ) -> Deidentified:
+        """De-identify the encoded data set that `buffer` holds from `start` on. Raises as `deidentify` does."""
         try:
             syntax = transfer_syntaxes()[transfer_syntax_uid]
         except KeyError:
             raise Undecodable(Reason.UNKNOWN_TRANSFER_SYNTAX) from None
+        known = {**(context or {}), "TransferSyntaxUID": transfer_syntax_uid}
         if syntax.deflated:
-            return self._deflated(buffer, start, syntax)
-        return self._data_set(buffer, start, syntax)
+            return self._deflated(buffer, start, syntax, known)
+        return self._data_set(buffer, start, syntax, known)
+
+    def refuses(self, data_set: Buffer, transfer_syntax_uid: str, context: Mapping[str, str]) -> bool:
+        """Whether the profile has the sender of this encoded data set refused, as far as that can be told so early."""
+        admission = self._profile.admission
+        syntax = transfer_syntaxes().get(transfer_syntax_uid)
+        if not admission.refuses or syntax is None or syntax.deflated or not syntax.little_endian:
+            return False
+        known = {**context, "TransferSyntaxUID": transfer_syntax_uid}
+        try:
+            facts = read_values(data_set, 0, len(data_set), syntax, admission.tags | FACTS)
+            admission.check(Instance(self._identity, self._profile.patients, facts, known))
+        except NotAdmitted:
+            return True
+        except (Irregular, Undecodable, Filtered):
+            pass  # what cannot be read here, or is not to be passed on, is so when it is its turn
+        return False
 
     @contextmanager
-    def opened(self, path: str | Path) -> Iterator[Deidentified]:
-        """De-identify the file at `path`, which is open for the time of the block. Raises Undecodable, OSError."""
+    def opened(self, path: str | Path, context: Mapping[str, str] | None = None) -> Iterator[Deidentified]:
+        """De-identify the file at `path`, open for the time of the block. Raises as `deidentify`, and OSError."""
         with opened(path) as (buffer, mapped):
-            result = self.deidentify(buffer)
+            result = self.deidentify(buffer, context)
             yield replace(result, source=mapped) if mapped is not None and result.buffer is buffer else result
 
     def file(self, source: str | Path, target: Path) -> FileMeta:
@@ -149,34 +192,62 @@ class Deidentifier:
             raise Undecodable(Reason.MALFORMED, type(error).__name__) from None
         return dcmread(BytesIO(self.bytes(encoded.getvalue())), force=True)
 
-    def _deflated(self, buffer: Buffer, start: int, syntax: TransferSyntax) -> Deidentified:
+    def _deflated(self, buffer: Buffer, start: int, syntax: TransferSyntax, context: Mapping[str, str]) -> Deidentified:
         inflated = inflate(memoryview(buffer)[start:])
-        result = self._data_set(inflated, 0, syntax)
+        result = self._data_set(inflated, 0, syntax, context)
         original = memoryview(result.buffer)
         data_set = b"".join(p if isinstance(p, bytes) else original[p[0] : p[1]] for p in result.pieces)
         meta = result.meta._replace(transfer_syntax_uid=DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN)
         return Deidentified(meta, b"", [deflate(data_set)])
 
-    def _data_set(self, buffer: Buffer, start: int, syntax: TransferSyntax) -> Deidentified:
+    def _data_set(self, buffer: Buffer, start: int, syntax: TransferSyntax, context: Mapping[str, str]) -> Deidentified:
         """De-identify an encoded data set: strictly if it can be read so, else normalised."""
         try:
             if not syntax.little_endian or (len(buffer) - start) % 2:
                 # Some writers leave values unpadded; stock receivers abort on a data set of odd length.
                 raise Irregular(Reason.MALFORMED)
-            pieces, instance = splice(buffer, start, len(buffer), syntax, self._profile, self._identity)
+            found = self._scan(buffer, start, syntax)
         except Irregular:
             buffer, syntax = normalise(memoryview(buffer)[start:], syntax)
+            start = 0
             try:
-                pieces, instance = splice(buffer, 0, len(buffer), syntax, self._profile, self._identity)
+                found = self._scan(buffer, start, syntax)
             except Irregular as irregular:
                 raise irregular.as_undecodable() from None
-        return Deidentified(self._new_meta(instance, syntax), buffer, pieces)
+        instance = self._instance(buffer, found, context)
+        pieces = splice(buffer, start, len(buffer), not syntax.implicit_vr, instance, found)
+        return Deidentified(self._new_meta(instance, syntax, buffer, found), buffer, pieces)
 
-    def _new_meta(self, instance: Instance, syntax: TransferSyntax) -> FileMeta:
-        """The File Meta Information of the result. Raises Undecodable for what is no instance of a storage class."""
+    def _scan(self, buffer: Buffer, start: int, syntax: TransferSyntax) -> list[FoundRule]:
+        """Find what the profile rules on. Raises Irregular or Undecodable."""
+        rules = self._profile.rules
+        if isinstance(rules.private, PrivateRules):
+            declared = declarations(buffer, start, len(buffer), syntax)
+            if declared:
+                rules = rules.with_private(rules.private.with_declared(declared))
+        return scan(buffer, start, len(buffer), syntax, rules, self._profile.required)
+
+    def _instance(self, buffer: Buffer, found: list[FoundRule], context: Mapping[str, str]) -> Instance:
+        """What is known of the instance. Raises Undecodable or Filtered for one that is not to be passed on."""
+        profile = self._profile
+        facts = {
+            tag: bytes(buffer[value : min(end, value + _LONGEST_FACT)])
+            for _, tag, start, value, end, _ in found
+            if tag in profile.facts and end > start
+        }
+        instance = Instance(self._identity, profile.patients, facts, context)
         if instance.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
             raise Undecodable(Reason.DICOMDIR)
         if instance.sop_class_uid not in storage_sop_classes():
             raise Undecodable(Reason.UNKNOWN_SOP_CLASS)
-        new = self._identity.uid(instance.sop_instance_uid).decode("ascii")
-        return FileMeta(instance.sop_class_uid, new, syntax.uid)
+        profile.admission.check(instance)
+        instance.find_patient()
+        if profile.cleaner is not None:
+            instance.own = profile.cleaner.own(named(found, buffer, instance.character_sets))
+        return instance
+
+    def _new_meta(self, instance: Instance, syntax: TransferSyntax, buffer: Buffer, found: list[FoundRule]) -> FileMeta:
+        """The File Meta Information of the result."""
+        scope = Scope(instance, (), instance.character_sets, buffer, found)
+        new = self._profile.new_sop_instance_uid(scope, instance.facts[SOP_INSTANCE_UID])
+        return FileMeta(instance.sop_class_uid, new.decode("ascii", "replace"), syntax.uid)

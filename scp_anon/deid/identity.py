@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hmac
 import os
+import re
 import secrets
 import stat
 from functools import lru_cache
@@ -21,7 +22,12 @@ from scp_anon.dicom.uids import well_known_uids
 from scp_anon.errors import ConfigError
 
 KEY_BYTES: Final = 32
-_PSEUDONYM_LENGTH: Final = 16  # characters of base32: 80 bits, and short enough for every system's Patient ID
+PSEUDONYM_LENGTH: Final = 16  # characters of base32: 80 bits, and short enough for every system's Patient ID
+LONGEST_HASH: Final = 52  # characters of base32 that the 256 bits of a digest make
+# A UID has at most 64 characters (PS3.5 9.1): a dot and 39 digits of ours, behind the root.
+_LONGEST_ROOT: Final = 24
+_ROOT: Final = re.compile(r"[012](\.(0|[1-9][0-9]*))+")
+_DICOM_ROOT: Final = "1.2.840.10008"
 _CACHED: Final = 1 << 16  # results: the UIDs of a study, and its patient, come again and again
 
 
@@ -68,35 +74,69 @@ def load_key(path: Path) -> bytes:
     return key
 
 
+def check_root(root: str) -> None:
+    """Raises ConfigError for what cannot be the root of new UIDs."""
+    if not _ROOT.fullmatch(root) or len(root) > _LONGEST_ROOT or root.startswith(_DICOM_ROOT):
+        raise ConfigError(f"{root!r} is no UID root of one's own, of at most {_LONGEST_ROOT} characters")
+
+
 class Identity:
     """The keyed functions of one project."""
 
-    def __init__(self, key: bytes, project: str) -> None:
-        """`key`: the master key, at least 32 bytes. `project`: names whose result is independent of all others'."""
+    def __init__(self, key: bytes, project: str, root: str = "2.25") -> None:
+        """`key`: the master key, at least 32 bytes. `project`: names whose result is independent of all others'.
+
+        `root`: what new UIDs begin with, at most 24 characters. Raises ConfigError.
+        """
         if len(key) < KEY_BYTES:
             raise ConfigError(f"the key has {len(key)} bytes; it needs {KEY_BYTES} or more")
+        check_root(root)
+        self.project = project
         self.key_id = _subkey(key, "key id", "")[:4].hex()
         self._patient_key = _subkey(key, "patient", project)
         self._uid_key = _subkey(key, "uid", project)
+        self._date_key = _subkey(key, "date", project)
+        self._hash_key = _subkey(key, "hash", project)
+        self._root = root.encode("ascii")
         self._well_known = well_known_uids()
         self.uid = lru_cache(_CACHED)(self._uid)
         self.pseudonym = lru_cache(_CACHED)(self._pseudonym)
+        self.hash = lru_cache(_CACHED)(self._hash)
+        self.days = lru_cache(_CACHED)(self._days)
 
     def _uid(self, uid: bytes) -> bytes:
         """The new UID for `uid` (a single value without padding); a well-known UID stays what it is.
 
-        `2.25.` and a UUID of version 8 as a decimal number (PS3.5 B.2, RFC 9562 5.8): at most 44 characters.
+        `2.25.` and a UUID of version 8 as a decimal number (PS3.5 B.2, RFC 9562 5.8): at most 44 characters. Under
+        another root the number is the same.
         """
         if uid in self._well_known:
             return uid
         number = int.from_bytes(hmac.digest(self._uid_key, uid, "sha256")[:16], "big")
         number = number & ~(0xF << 76) & ~(0x3 << 62) | (0x8 << 76) | (0x2 << 62)
-        return b"2.25.%d" % number
+        return b"%b.%d" % (self._root, number)
 
-    def _pseudonym(self, patient: str) -> bytes:
-        """The pseudonym, of 16 letters and digits, of the patient whom `patient` identifies."""
-        digest = hmac.digest(self._patient_key, patient.encode("utf-8", "surrogateescape"), "sha256")
-        return base64.b32encode(digest)[:_PSEUDONYM_LENGTH]
+    def _pseudonym(self, patient: str, length: int = PSEUDONYM_LENGTH) -> bytes:
+        """The pseudonym, of so many letters and digits, of the patient whom `patient` identifies."""
+        return _letters(self._patient_key, patient, length)
+
+    def _hash(self, value: str, length: int) -> bytes:
+        """Letters and digits in place of a value that identifies something else than a patient."""
+        return _letters(self._hash_key, value, length)
+
+    def _days(self, patient: str, window: int) -> int:
+        """By how many days the dates of the patient whom `patient` identifies are moved: 1 to `window`, or back."""
+        digest = hmac.digest(self._date_key, _encoded(patient), "sha256")
+        days = int.from_bytes(digest, "big") % (2 * window) - window
+        return days if days < 0 else days + 1
+
+
+def _letters(key: bytes, text: str, length: int) -> bytes:
+    return base64.b32encode(hmac.digest(key, _encoded(text), "sha256"))[:length]
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _subkey(key: bytes, purpose: str, project: str) -> bytes:

@@ -1,20 +1,43 @@
-"""A profile: which rule each attribute has (PS3.15 E.1 and Table E.1-1), compiled for one look-up a tag.
+"""A profile, compiled: the rules of the project before the options, the options before the base (PS3.15 E.1).
 
-The tables in `standard/` are DICOM PS3.15 2026d, © NEMA.
+For each tag there is one look-up. What depends on the instance or on the place is chosen by the rule that it leads to.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-from collections.abc import Mapping
-from importlib.resources import files
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
-from scp_anon.deid import actions
-from scp_anon.deid.actions import KEEP, REMOVE, Rule
+from scp_anon.deid import actions, cleaning
+from scp_anon.deid.actions import KEEP, REMOVE, REMOVE_NOTED, Rule
+from scp_anon.deid.admission import Admission
+from scp_anon.deid.chain import Chain, Own, Step
+from scp_anon.deid.cleaning import TextCleaner
+from scp_anon.deid.conditions import compile_condition
+from scp_anon.deid.custom import Custom, custom_rule
 from scp_anon.deid.dummies import BY_TAG, BY_VR, NEVER_EMPTY, code
-from scp_anon.dicom.dictionary import dictionary, vr_of
+from scp_anon.deid.identity import KEY_BYTES, Identity
+from scp_anon.deid.instance import FACTS, SOP_CLASS_UID, SPECIFIC_CHARACTER_SET, STUDY_INSTANCE_UID, Instance, Scope
+from scp_anon.deid.mmiv import uid_rule
+from scp_anon.deid.patients import Fixed, Hashed, Patients, Table
+from scp_anon.deid.private import PrivateRules
+from scp_anon.deid.rules import Rulebook
+from scp_anon.deid.settings import BASIC, FixedPatients, HashedPatients, ProfileFile
+from scp_anon.deid.standard_rules import (
+    FULL_DATES,
+    MODIFIED_DATES,
+    SAFE_PRIVATE,
+    Decided,
+    Options,
+    standard_rules,
+)
+from scp_anon.deid.tables import EDITION, SafePrivate, method_codes, read_safe_private, safe_private
+from scp_anon.deid.targets import parse_target
+from scp_anon.deid.vocabulary import vocabulary
+from scp_anon.dicom.dictionary import attributes, vr_of
 from scp_anon.dicom.elements import DataSet
 from scp_anon.dicom.encoding import Rules
 from scp_anon.errors import ConfigError
@@ -24,15 +47,13 @@ DEIDENTIFICATION_METHOD: Final = 0x00120063
 DEIDENTIFICATION_METHOD_CODE_SEQUENCE: Final = 0x00120064
 LONGITUDINAL_TEMPORAL_INFORMATION_MODIFIED: Final = 0x00280303
 
-EDITION: Final = "2026d"
-BASIC: Final = "basic"
-NAMES: Final = (BASIC,)
-
-# Table E.1-1a. A conditional code is resolved to its strictest branch: D before Z before X.
-_BRANCHES: Final = {"Z/D": "D", "X/Z": "Z", "X/D": "D", "X/Z/D": "D", "X/Z/U*": "Z"}
-
-# Rules of Table E.1-1 whose Z or D we make a pseudonym; Patient ID and Patient's Name must stay one patient's.
-_PSEUDONYMS: Final = {actions.PATIENT_ID: actions.patient_id(), actions.PATIENT_NAME: actions.patient_name()}
+# Options that clean text, and so need a vocabulary.
+_CLEANING: Final = frozenset(
+    (
+        *("clean-descriptors", "clean-structured-content", "clean-graphics"),
+        *("retain-safe-private", "retain-patient-characteristics"),
+    )
+)
 
 # Groups that belong to commands, File Meta Information, directories and real-time streams (PS3.7, PS3.10, PS3.22):
 # in a stored data set they are out of place, and are not passed on whatever the table says of them.
@@ -40,92 +61,225 @@ _FIRST_GROUP: Final = 0x0008
 _LENGTH_TO_END: Final = 0x00080001  # retired, and wrong after any change
 
 
+_NO_FUNCTIONS: Final[Mapping[str, Custom]] = {}
+
+
 class Profile:
     """A compiled profile: `rules` for the pass, `required` for the attributes that every instance gets.
 
-    `digest` changes whenever a rule does. What is in no dictionary, curves, overlays and private attributes all have
-    the rule for other tags: they are removed. (An overlay without its data would be an invalid one, and its bits may
-    be in the pixel data: so its whole group goes.)
+    `digest` changes whenever a rule does. What is in no dictionary, and by default curves, overlays and private
+    attributes, all have the rule for other tags: they are removed. (An overlay without its data would be an invalid
+    one, and its bits may be in the pixel data: so its whole group goes.)
     """
 
-    def __init__(self, name: str, rules: Mapping[int, Rule], required: Mapping[int, Rule], digest: str) -> None:
-        self.name = name
-        self.digest = digest
+    def __init__(
+        self, settings: ProfileFile, identity: Identity, version: str, custom: Mapping[str, Custom] = _NO_FUNCTIONS
+    ) -> None:
+        """Compile `settings`; the functions of `custom`, by keyword or tag, decide before all rules.
+
+        Raises ConfigError for what cannot be meant; see `lint` for where.
+        """
+        self.settings = settings
+        self.identity = identity
+        self.digest = _digest(settings)
+        self.patients = _patients(settings, identity)
+        self.admission = Admission(settings)
+        self.cleaner = self._text_cleaner() if _CLEANING & set(settings.options) else None
+        self.standard = standard_rules(self._options())
+        self.own = tuple(self._own_rules())
+        self.chain = Chain(self.standard, self.own, dict(_functions(custom)))
+        self.facts = FACTS | {STUDY_INSTANCE_UID} | self._fact_tags()
+        self.created = self._created()
+        self.private = self._private_rules()
+        required = {**self.created, **self._required(version)}
         self.required = tuple(sorted(required))
-        checked = {
-            actions.SPECIFIC_CHARACTER_SET: actions.check_character_set(),
-            # A class of the standard stays, as well-known UIDs do; whatever else is written there does not.
-            actions.SOP_CLASS_UID: actions.new_uid(),
+        self.rules = self._compiled(required)
+
+    def new_sop_instance_uid(self, scope: Scope, original: bytes) -> bytes:
+        """The new SOP Instance UID of an instance."""
+        rule = self.rules.rules[0x00080018]
+        while rule is not None and rule.choose is not None:
+            rule = rule.choose(scope)
+        value = original if rule is None or rule.act is None else rule.act(scope, original)
+        assert isinstance(value, bytes)  # of VR UI
+        return value.strip(b"\0 ")
+
+    def days(self, scope: Scope) -> int:
+        """By how many days dates are moved: those of the profile, or the patient's own."""
+        dates = self.settings.dates
+        if dates.days is not None:
+            return dates.days
+        return self.identity.days(scope.instance.patient_key, dates.window or _WINDOW)
+
+    # ---------------------------------------------------------------- the parts
+
+    def _text_cleaner(self) -> TextCleaner:
+        return TextCleaner(vocabulary(self.settings.vocabulary))
+
+    def _options(self) -> Options:
+        new_uid: Callable[[int], Rule] = (
+            uid_rule if self.settings.uids.scheme == "mmiv" else lambda tag: actions.new_uid()
+        )
+        return Options(self.settings.options, self.days, self.cleaner, new_uid)
+
+    def rulebook(self, settings: ProfileFile) -> Rulebook:
+        """What makes the rules of a profile file."""
+        variables = {**settings.variables, "project": self.identity.project}
+        return Rulebook(variables, self.days, self._cleaner_of_rules, settings.uids.scheme)
+
+    def _own_rules(self) -> list[Own]:
+        book = self.rulebook(self.settings)
+        own = []
+        for number, section in enumerate(self.settings.rules):
+            condition = compile_condition(section.when) if section.when is not None else None
+            own.append(Own(number, section, condition, book))
+        return own
+
+    def _cleaner_of_rules(self) -> TextCleaner:
+        if self.cleaner is None:
+            self.cleaner = self._text_cleaner()
+        return self.cleaner
+
+    def _fact_tags(self) -> frozenset[int]:
+        tags = self.admission.tags.union(*(own.condition.tags for own in self.own if own.condition is not None))
+        return tags | cleaning.IDENTITY if self.cleaner is not None else tags
+
+    def _private_rules(self) -> PrivateRules | None:
+        own = {key: rule for one in self.own for key, rule in one.private_rules()}
+        is_on = SAFE_PRIVATE in self.settings.options
+        if not own and not is_on:
+            return None
+        known = safe_private() if is_on else ()
+        if is_on and self.settings.safe_private is not None:
+            known += _own_safe_private(self.settings.safe_private)
+        options = self._options()
+        shift = {}
+        if MODIFIED_DATES in options.names:
+            shift = {vr: actions.shifted(vr, self.days).with_(options.bit(MODIFIED_DATES)) for vr in ("DA", "DT", "TM")}
+        elif FULL_DATES in options.names:
+            shift = {vr: actions.keep(options.bit(FULL_DATES)) for vr in ("DA", "DT", "TM")}
+        clean = self._cleaner_of_rules().action("LO")
+        return PrivateRules(own, known, clean, shift, options.bit(SAFE_PRIVATE) if is_on else 0)
+
+    def _created(self) -> dict[int, Rule]:
+        """The attributes that rules add where they are missing."""
+        created = {}
+        for own in self.own:
+            if own.section.create and own.section.tag is not None:
+                for tag in parse_target(own.section.tag).tags:
+                    created[tag] = self.chain.rule(tag)
+        return created
+
+    def _required(self, version: str) -> dict[int, Rule]:
+        """What an instance says of its de-identification; in items such attributes stay."""
+        methods = (f"scp-anon {version}", f"PS3.15 {EDITION} {BASIC} {self.digest}", f"key {self.identity.key_id}")
+        rules = {
+            PATIENT_IDENTITY_REMOVED: actions.constant(PATIENT_IDENTITY_REMOVED, "CS", b"YES"),
+            DEIDENTIFICATION_METHOD: actions.append_values("LO", *(method.encode("ascii") for method in methods)),
+            DEIDENTIFICATION_METHOD_CODE_SEQUENCE: Rule("SQ", descends=True, last=self._method_codes()),
+            LONGITUDINAL_TEMPORAL_INFORMATION_MODIFIED: Rule("CS", last=_temporal_information),
         }
-        ruled = {tag: rule for tag, rule in {**rules, **checked, **required}.items() if tag >> 16 >= _FIRST_GROUP}
-        kept = {tag for tag in dictionary() if tag >> 16 >= _FIRST_GROUP} - ruled.keys() - {_LENGTH_TO_END}
-        self.rules = Rules(ruled, kept, REMOVE, KEEP)
+        return {tag: actions.at_top_level(rule) for tag, rule in rules.items()}
+
+    def _method_codes(self) -> Callable[[Instance], Rule]:
+        """The codes of CID 7050 for what was really done to an instance, behind those of earlier de-identifications."""
+        names = self.settings.options
+
+        @lru_cache(1024)
+        def rule(done: int) -> Rule:
+            used: list[str] = [name for i, name in enumerate(names) if done & actions.FIRST_OPTION << i]
+            if not done & actions.WEAKENED:
+                used.insert(0, BASIC)
+            return actions.append_items(*sorted(map(_method_code, used))) if used else KEEP
+
+        return lambda instance: rule(instance.done)
+
+    def _compiled(self, required: Mapping[int, Rule]) -> Rules[Rule]:
+        """One look-up a tag."""
+        rules = {tag: self.chain.rule(tag) for tag in attributes() if self.chain.has(tag)}
+        rules = {tag: rule for tag, rule in rules.items() if rule is not KEEP}
+        for tag in self.facts:
+            rule = rules.get(tag, KEEP)
+            if rule is KEEP and vr_of(tag) is not None:
+                rules[tag] = actions.keep()
+            elif rule is REMOVE:
+                rules[tag] = REMOVE_NOTED
+        rules[SPECIFIC_CHARACTER_SET] = actions.check_character_set()
+        # A class of the standard stays, as well-known UIDs do; whatever else is written there does not.
+        rules[SOP_CLASS_UID] = actions.new_uid()
+        rules.update(required)
+        ruled = {tag: rule for tag, rule in rules.items() if tag >> 16 >= _FIRST_GROUP}
+        kept = {tag for tag in _dictionary_of_data_sets() if tag not in ruled}
+        return Rules(ruled, kept, REMOVE, KEEP, self.private)
 
 
-def compile_profile(name: str, key_id: str, version: str) -> Profile:
-    """The profile of this name, which notes `version` of the tool, itself and the key in De-identification Method.
-
-    Raises ConfigError for a name that there is no profile of.
-    """
-    if name != BASIC:
-        raise ConfigError(f"there is no profile {name!r}; there is: {', '.join(NAMES)}")
-    codes = _basic_codes()
-    digest = _digest(codes)
-    methods = (f"scp-anon {version}", f"PS3.15 {EDITION} {name} {digest}", f"key {key_id}")
-    required = {
-        PATIENT_IDENTITY_REMOVED: actions.constant(PATIENT_IDENTITY_REMOVED, "CS", b"YES"),
-        DEIDENTIFICATION_METHOD: actions.append_values("LO", *(method.encode("ascii") for method in methods)),
-        DEIDENTIFICATION_METHOD_CODE_SEQUENCE: actions.append_items(_method_code("113100")),
-        LONGITUDINAL_TEMPORAL_INFORMATION_MODIFIED: actions.constant(
-            LONGITUDINAL_TEMPORAL_INFORMATION_MODIFIED, "CS", b"REMOVED"
-        ),
-    }
-    return Profile(name, {tag: _rule(tag, action) for tag, action in codes.items()}, required, digest)
+_WINDOW: Final = 365
 
 
-def _rule(tag: int, action: str) -> Rule:
-    """The rule of one row of Table E.1-1."""
-    vr = vr_of(tag) or "UN"
-    match action:
-        case "X":
-            return REMOVE
-        case "U":
-            return actions.new_uid()
-        case _ if tag in _PSEUDONYMS:
-            return _PSEUDONYMS[tag]
-        case "Z":
-            return actions.empty(tag, vr)
-        case "D":
-            return actions.dummy(tag, vr)
-    raise AssertionError(f"action code {action}")
+def probe(settings: ProfileFile) -> Profile:
+    """Compile a profile to see whether it can be; the key is any. Raises ConfigError."""
+    variables = dict.fromkeys(settings.variables, "x")
+    return Profile(settings.model_copy(update={"variables": variables}), Identity(bytes(KEY_BYTES), ""), "")
 
 
-def _basic_codes() -> dict[int, str]:
-    """Tag → action code of the Basic Profile, for all rows but those of repeating groups and private attributes."""
-    rows = _table("ps3.15-table-E.1-1.csv")
-    codes = {row["tag"]: row["basic_profile"] for row in rows}
-    repeating = {tag: action for tag, action in codes.items() if "X" in tag[1:10] or "G" in tag}
-    if set(repeating.values()) != {"X"}:
-        raise AssertionError("a repeating group with a rule that is not the rule for other tags")
-    return {
-        int(tag[1:5] + tag[6:10], 16): _BRANCHES.get(action, action)
-        for tag, action in codes.items()
-        if tag not in repeating
-    }
+def _functions(custom: Mapping[str, Custom]) -> Iterator[tuple[int, Step]]:
+    for name, function in custom.items():
+        target = parse_target(name)
+        for tag in target.tags:
+            decided = Decided(custom_rule(tag, vr_of(tag) or "UN", function), "function", "function of the caller")
+            yield tag, Step(decided, target, None)
 
 
-def _digest(codes: Mapping[int, str]) -> str:
+def _dictionary_of_data_sets() -> frozenset[int]:
+    """What stays if nothing is said of it: not curves and overlays, of which the table says something."""
+    return frozenset(
+        tag
+        for tag in attributes()
+        if tag >> 16 >= _FIRST_GROUP and tag != _LENGTH_TO_END and tag >> 24 not in (0x50, 0x60)
+    )
+
+
+def _temporal_information(instance: Instance) -> Rule:
+    if instance.done & actions.DATES_KEPT:
+        return _TEMPORAL["UNMODIFIED"]
+    return _TEMPORAL["MODIFIED" if instance.done & actions.DATES_MOVED else "REMOVED"]
+
+
+_TEMPORAL: Final = {
+    term: actions.constant(LONGITUDINAL_TEMPORAL_INFORMATION_MODIFIED, "CS", term.encode("ascii"))
+    for term in ("REMOVED", "MODIFIED", "UNMODIFIED")
+}
+
+
+def _patients(settings: ProfileFile, identity: Identity) -> Patients:
+    patients = settings.patients
+    if isinstance(patients, HashedPatients):
+        return Hashed(identity, patients)
+    return Fixed(identity, patients) if isinstance(patients, FixedPatients) else Table(identity, patients)
+
+
+def _own_safe_private(path: Path) -> tuple[SafePrivate, ...]:
+    try:
+        return read_safe_private(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"safe_private: {path} is no such list ({type(error).__name__}); "
+            "its columns are private_creator, group, element_offset, vr"
+        ) from None
+
+
+def _method_code(name: str) -> DataSet:
+    """The item of CID 7050 De-identification Method for the Basic Profile or an option."""
+    found = method_codes()[name]
+    return code(found.value.encode("ascii"), found.scheme.encode("ascii"), found.meaning.encode("ascii"))
+
+
+def _digest(settings: ProfileFile) -> str:
     """Eight digits that tell this set of rules, and what we replace values with, from every other."""
-    content = repr((sorted(codes.items()), sorted(BY_VR.items()), sorted({**BY_TAG, **NEVER_EMPTY}.items())))
-    return hashlib.sha256(content.encode()).hexdigest()[:8]
-
-
-def _method_code(value: str) -> DataSet:
-    """The item of CID 7050 De-identification Method with this code value."""
-    (row,) = (row for row in _table("cid7050.csv") if row["code_value"] == value)
-    return code(value.encode(), row["coding_scheme_designator"].encode(), row["code_meaning"].encode())
-
-
-def _table(name: str) -> list[dict[str, str]]:
-    with (files(__package__) / "standard" / name).open(encoding="utf-8") as table:
-        return list(csv.DictReader(table))
+    content = hashlib.sha256(settings.model_dump_json().encode())
+    content.update(repr((EDITION, sorted(BY_VR.items()), sorted({**BY_TAG, **NEVER_EMPTY}.items()))).encode())
+    paths = (settings.vocabulary, settings.safe_private, *(section.file for section in settings.rules))
+    for path in paths:
+        if path is not None and path.is_file():
+            content.update(path.read_bytes())
+    return content.hexdigest()[:8]

@@ -7,38 +7,37 @@ are of defined or undefined length stays as it was (PS3.5 7.5).
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from struct import Struct
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from scp_anon.deid import text
-from scp_anon.deid.actions import FACTS, SPECIFIC_CHARACTER_SET, FoundRule, Instance, Rule
-from scp_anon.deid.identity import Identity
-from scp_anon.deid.profile import Profile
+from scp_anon.deid.actions import FoundRule, Rule, Unfit
+from scp_anon.deid.instance import Instance, Scope
+from scp_anon.dicom.dictionary import tag_text
 from scp_anon.dicom.elements import Items, encode_element, encode_item
-from scp_anon.dicom.encoding import Buffer, Item, Sequence, scan
-from scp_anon.dicom.uids import TransferSyntax
+from scp_anon.dicom.encoding import Buffer, Item, Sequence
 from scp_anon.errors import Reason, Undecodable
 
 Range: TypeAlias = "tuple[int, int]"
 Piece: TypeAlias = "bytes | Range"
+Overrides: TypeAlias = "Mapping[int, Rule] | None"
 
 _length = Struct("<I").pack
+_HEADER: Final = 8  # bytes of an item's header, and of a delimitation
 
 
 def splice(
-    buffer: Buffer, start: int, stop: int, syntax: TransferSyntax, profile: Profile, identity: Identity
-) -> tuple[list[Piece], Instance]:
-    """De-identify the encoded data set at `buffer[start:stop]`; returns the pieces, and the instance it was.
+    buffer: Buffer, start: int, stop: int, explicit: bool, instance: Instance, found: list[FoundRule]
+) -> list[Piece]:
+    """De-identify the encoded data set at `buffer[start:stop]`, in which `found` was found; returns the pieces.
 
-    Raises `Irregular` where the strict pass refuses the encoding, `Undecodable` where the instance cannot be ruled on.
+    Raises `Undecodable` where the instance cannot be ruled on.
     """
-    found = scan(buffer, start, stop, syntax, profile.rules, profile.required)
-    facts = {tag: bytes(buffer[value:end]) for _, tag, _, value, end, _ in found if tag in FACTS}
-    instance = Instance.of(identity, facts)
     splicer = _Splicer(buffer)
-    splicer.data_set(found, start, stop, not syntax.implicit_vr, instance)
-    return splicer.pieces, instance
+    scope = Scope(instance, (), instance.character_sets, buffer, found)
+    splicer.data_set(found, start, stop, explicit, scope)
+    splicer.finish(explicit, scope)
+    return splicer.pieces
 
 
 class _Splicer:
@@ -47,79 +46,106 @@ class _Splicer:
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer
         self.pieces: list[Piece] = []
+        self._last: list[tuple[int, FoundRule]] = []
 
-    def data_set(self, found: list[FoundRule], start: int, stop: int, explicit: bool, instance: Instance) -> int:
+    def data_set(
+        self, found: list[FoundRule], start: int, stop: int, explicit: bool, scope: Scope, overrides: Overrides = None
+    ) -> int:
         """Append what the data set at start:stop becomes; returns by how many bytes it has grown."""
-        pieces, buffer = self.pieces, self._buffer
+        pieces, instance = self.pieces, scope.instance
         copied = start
         growth = 0
-        for rule, tag, begin, value, end, sequence in found:
-            if sequence is not None:
-                growth += self._sequence(rule, sequence, copied, value, end, instance)
-                copied = end
-                continue
+        for first, tag, begin, value, end, sequence in found:
+            rule = first
+            if overrides is not None or rule.choose is not None:
+                rule = _chosen(rule, tag, scope, overrides)
+            new: bytes | None = None
             if rule.encoded is not None:
                 new = rule.encoded[explicit]
-            else:
-                original = bytes(buffer[value:end])
-                result = rule.act(instance, original)
-                if result is original:
-                    continue
-                new = encode_element(tag, rule.vr, result, explicit)
-            if begin > copied:
-                pieces.append((copied, begin))
-            if new:
-                pieces.append(new)
-            copied = end
-            growth += len(new) - (end - begin)
+            elif rule.last is not None:
+                new = b""
+                self._last.append((len(pieces) + (begin > copied), (rule, tag, begin, value, end, sequence)))
+            elif sequence is not None and rule.descends:
+                growth += self._sequence(rule, tag, sequence, copied, value, end, scope)
+                copied = end
+            elif not rule.descends or end == begin:
+                rule, new = _made(rule, tag, scope, bytes(self._buffer[value:end]), explicit)
+            if end > value:
+                instance.done |= rule.done
+            if new is not None:
+                if begin > copied:
+                    pieces.append((copied, begin))
+                if new:
+                    pieces.append(new)
+                copied = end
+                growth += len(new) - (end - begin)
         if stop > copied:
             pieces.append((copied, stop))
         return growth
 
+    def finish(self, explicit: bool, scope: Scope) -> None:
+        """Put in what tells of all that was done, now that it is known."""
+        for place, (rule, tag, begin, value, end, sequence) in reversed(self._last):
+            assert rule.last is not None  # that is why it is here
+            told = _Splicer(self._buffer)
+            told.data_set([(rule.last(scope.instance), tag, begin, value, end, sequence)], begin, end, explicit, scope)
+            self.pieces[place:place] = told.pieces
+
     def _sequence(
-        self, rule: Rule, sequence: Sequence[Rule], copied: int, value: int, end: int, instance: Instance
+        self, rule: Rule, tag: int, sequence: Sequence[Rule], copied: int, value: int, end: int, scope: Scope
     ) -> int:
         """Append a kept sequence, from `copied` before its header on; returns its growth."""
         place = self._length_field(copied, value, sequence.undefined)
         copied = value
         growth = 0
+        present: set[bytes] = set()
         for item in sequence.items:
-            growth += self._item(item, copied, sequence.explicit, self._inside(item, instance))
-            copied = item.stop
+            begin = len(self.pieces)
+            inside = scope.inside(tag, item.found)
+            overrides = rule.items(inside) if rule.items is not None else None
+            if overrides is not None and not overrides:
+                growth += self._without(item, copied)
+            else:
+                growth += self._item(item, copied, sequence.explicit, inside, overrides)
+            copied = _end(item)
+            if rule.added:
+                present.add(self._content(begin, item.undefined))
         if sequence.end > copied:
             self.pieces.append((copied, sequence.end))
-        growth += self._added(rule.added, sequence)
+        growth += self._added(rule.added, present, sequence.explicit)
         if end > sequence.end:
             self.pieces.append((sequence.end, end))
         if place is not None:
             self.pieces[place] = self._corrected(end - value + growth)
         return growth
 
-    def _item(self, item: Item[Rule], copied: int, explicit: bool, instance: Instance) -> int:
+    def _item(self, item: Item[Rule], copied: int, explicit: bool, scope: Scope, overrides: Overrides) -> int:
         """Append an item, from `copied` before its header on; returns its growth."""
         place = self._length_field(copied, item.content, item.undefined)
-        growth = self.data_set(item.found, item.content, item.stop, explicit, instance)
+        growth = self.data_set(item.found, item.content, item.stop, explicit, scope, overrides)
+        if item.undefined:
+            self.pieces.append((item.stop, _end(item)))
         if place is not None:
             self.pieces[place] = self._corrected(item.stop - item.content + growth)
         return growth
 
-    def _inside(self, item: Item[Rule], instance: Instance) -> Instance:
-        """The instance as an item sees it, which may have a Specific Character Set of its own (PS3.5 7.5.3)."""
-        for _, tag, _, value, end, _ in item.found:
-            if tag == SPECIFIC_CHARACTER_SET:
-                return replace(instance, character_sets=text.character_sets(bytes(self._buffer[value:end])))
-            if tag > SPECIFIC_CHARACTER_SET:
-                break
-        return instance
+    def _without(self, item: Item[Rule], copied: int) -> int:
+        """Append what is before an item, but not the item; returns the growth, which is negative."""
+        if item.start > copied:
+            self.pieces.append((copied, item.start))
+        return item.start - _end(item)
 
-    def _added(self, items: Items, sequence: Sequence[Rule]) -> int:
+    def _content(self, begin: int, undefined: bool) -> bytes:
+        """The data set of an item that has become the pieces from `begin` on, without its header and delimitation."""
+        buffer = self._buffer
+        whole = b"".join(p if isinstance(p, bytes) else bytes(buffer[p[0] : p[1]]) for p in self.pieces[begin:])
+        return whole[_HEADER:-_HEADER] if undefined else whole[_HEADER:]
+
+    def _added(self, items: Items, present: set[bytes], explicit: bool) -> int:
         """Append those of the items to add that the sequence has not got already; returns its growth."""
-        if not items:
-            return 0
+        encoded = (encode_item(item, explicit) for item in items)
         # The content tells, whether the item that holds it is of defined length or not.
-        present = {bytes(self._buffer[item.content : item.stop]) for item in sequence.items if not item.found}
-        encoded = (encode_item(item, sequence.explicit) for item in items)
-        new = b"".join(item for item in encoded if item[8:] not in present)
+        new = b"".join(item for item in encoded if item[_HEADER:] not in present)
         if new:
             self.pieces.append(new)
         return len(new)
@@ -137,3 +163,31 @@ class _Splicer:
         if length >= 0xFFFFFFFF:
             raise Undecodable(Reason.MALFORMED, "sequence too long")
         return _length(length)
+
+
+def _chosen(rule: Rule, tag: int, scope: Scope, overrides: Overrides) -> Rule:
+    """The rule that holds here: the item's own, or what the rule has for this place and instance."""
+    if overrides is not None:
+        rule = overrides.get(tag, rule)
+    while rule.choose is not None:
+        rule = rule.choose(scope)
+    return rule
+
+
+def _made(rule: Rule, tag: int, scope: Scope, original: bytes, explicit: bool) -> tuple[Rule, bytes | None]:
+    """The rule that could be applied in the end, and the new element; None if it stays as it is."""
+    while rule.act is not None:
+        try:
+            result = rule.act(scope, original)
+        except Unfit:
+            if rule.otherwise is None:
+                raise Undecodable(Reason.RULE_NOT_APPLICABLE, tag_text(tag)) from None
+            rule = _chosen(rule.otherwise, tag, scope, None)
+        else:
+            return rule, None if result is original else encode_element(tag, rule.vr, result, explicit)
+    return rule, rule.encoded[explicit] if rule.encoded is not None else None
+
+
+def _end(item: Item[Rule]) -> int:
+    """Where an item ends, its delimitation included."""
+    return item.stop + 8 if item.undefined else item.stop

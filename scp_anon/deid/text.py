@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
-from pydicom.charset import convert_encodings, decode_bytes, python_encoding
+from pydicom.charset import convert_encodings, decode_bytes, encode_string, python_encoding
 
 from scp_anon.errors import Reason, Undecodable
 
@@ -40,3 +41,26 @@ def decode(value: bytes, terms: tuple[str, ...]) -> str:
         text = _REPLACEMENT
     # Where pydicom cannot decode, it puts the same character in place of whatever was there.
     return value.decode("utf-8", "surrogateescape") if _REPLACEMENT in text else text
+
+
+def encode(text: str, terms: tuple[str, ...]) -> bytes:
+    """A text in these character sets. Raises UnicodeError where they do not have one of its characters."""
+    if text.isascii():
+        return text.encode("ascii")
+    encodings = convert_encodings(list(terms))
+    if len(encodings) == 1:
+        return text.encode(encodings[0])
+    for character in set(text):
+        _check_encodable(character, encodings)  # pydicom would put a question mark
+    encoded = encode_string(text, encodings)
+    if decode(encoded, terms) != text.strip(" \0"):
+        raise UnicodeError
+    return encoded
+
+
+def _check_encodable(character: str, encodings: list[str]) -> None:
+    for encoding in encodings:
+        with contextlib.suppress(UnicodeError):
+            character.encode(encoding)
+            return
+    raise UnicodeError

@@ -9,7 +9,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from pydicom._dicom_dict import DicomDictionary
+from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
+from pydicom.datadict import add_dict_entries
 
 # Explicit VR: these have a 32-bit length after two reserved bytes, all others a 16-bit length (PS3.5 7.1.2).
 LONG_VRS: Final = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
@@ -26,8 +27,39 @@ _KINDS: Final = (
     frozenset(["SQ"]),
 )
 
-# In Table E.1-1 of 2026d, but newer than the dictionary at hand.
-_NEWER: Final = {0x3004007F: "LO"}
+# In Table E.1-1 of 2026d, but newer than the dictionary at hand: tag → VR and keyword.
+_NEWER: Final = {
+    0x00081301: ("SQ", "PrincipalDiagnosisCodeSequence"),
+    0x00081302: ("SQ", "PrimaryDiagnosisCodeSequence"),
+    0x00081303: ("SQ", "SecondaryDiagnosesCodeSequence"),
+    0x00081304: ("SQ", "HistologicalDiagnosesCodeSequence"),
+    0x00100011: ("SQ", "PersonNamesToUseSequence"),
+    0x00100012: ("LT", "NameToUse"),
+    0x00100013: ("UT", "NameToUseComment"),
+    0x00100014: ("SQ", "ThirdPersonPronounsSequence"),
+    0x00100015: ("SQ", "PronounCodeSequence"),
+    0x00100016: ("UT", "PronounComment"),
+    0x00100041: ("SQ", "GenderIdentitySequence"),
+    0x00100042: ("UT", "SexParametersForClinicalUseCategoryComment"),
+    0x00100043: ("SQ", "SexParametersForClinicalUseCategorySequence"),
+    0x00100044: ("SQ", "GenderIdentityCodeSequence"),
+    0x00100045: ("UT", "GenderIdentityComment"),
+    0x00100046: ("SQ", "SexParametersForClinicalUseCategoryCodeSequence"),
+    0x00100047: ("UR", "SexParametersForClinicalUseCategoryReference"),
+    0x00102162: ("UC", "EthnicGroups"),
+    0x0040A034: ("DT", "EffectiveStartDateTime"),
+    0x0040A035: ("DT", "EffectiveStopDateTime"),
+    0x0040B034: ("DT", "AnnotationDateTime"),
+    0x0040B036: ("DT", "SegmentDefinitionDateTime"),
+    0x0040B03B: ("LT", "MontageName"),
+    0x0040B03F: ("LO", "MontageChannelLabel"),
+    0x0040E012: ("UR", "DisplayURI"),
+    0x3004007F: ("LO", "DoseCalculationModelName"),
+}
+# pydicom reads them as well, where it has to normalise: in implicit VR it would not know a sequence for one.
+add_dict_entries(
+    {tag: (vr, "1", keyword, "", keyword) for tag, (vr, keyword) in _NEWER.items() if tag not in DicomDictionary}
+)
 
 
 def vr_code(vr: str) -> int:
@@ -56,18 +88,56 @@ def dictionary() -> dict[int, tuple[str, ...]]:
     Repeating groups are not in it, nor are the item and delimitation tags, which have no VR.
     """
     known = {int(tag): tuple(entry[0].split(" or ")) for tag, entry in DicomDictionary.items()}
-    known.update({tag: (vr,) for tag, vr in _NEWER.items()})
     return {tag: vrs for tag, vrs in known.items() if vrs != ("NONE",)}
+
+
+@cache
+def repeating() -> dict[int, tuple[str, ...]]:
+    """Every attribute of curves (groups 5000 to 501E) and overlays (6000 to 601E) → the VRs it may have (PS3.5 7.6)."""
+    return {
+        int(mask.replace("xx", f"{number:02X}"), 16): tuple(entry[0].split(" or "))
+        for mask, entry in RepeatersDictionary.items()
+        if mask.startswith(("50xx", "60xx"))
+        for number in range(0, 0x20, 2)
+    }
+
+
+@cache
+def attributes() -> dict[int, tuple[str, ...]]:
+    """Every attribute that PS3.6 names, those of repeating groups among them → the VRs it may have."""
+    return {**dictionary(), **repeating()}
+
+
+@cache
+def keywords() -> dict[str, frozenset[int]]:
+    """Keyword → its tags: one, or all of them in repeating groups."""
+    known = {entry[4]: frozenset((int(tag),)) for tag, entry in DicomDictionary.items() if entry[4]}
+    for mask, entry in RepeatersDictionary.items():
+        if mask.startswith(("50xx", "60xx")):
+            numbers = (f"{number:02X}" for number in range(0, 0x20, 2))
+            known[entry[4]] = frozenset(int(mask.replace("xx", number), 16) for number in numbers)
+    return {keyword: tags for keyword, tags in known.items() if tags <= attributes().keys()}
+
+
+def keyword_of(tag: int) -> str:
+    """The keyword of a tag, or the tag as it is printed where it has none."""
+    if tag in DicomDictionary:
+        return DicomDictionary[tag][4] or tag_text(tag)
+    entry = RepeatersDictionary.get(f"{tag >> 24:02X}xx{tag & 0xFFFF:04X}")
+    return entry[4] if entry else f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 def vr_of(tag: int) -> str | None:
     """The dictionary's VR of a tag (the preferred one of several), or None for an unknown tag."""
-    vrs = dictionary().get(tag)
+    vrs = attributes().get(tag)
     return vrs[0] if vrs else None
 
 
 @cache
 def is_plausible(tag: int, vr: int) -> bool:
-    """Whether an element of the dictionary may have been written with this (encoded) VR: one of its own kind, or UN."""
-    name = vr_name(vr)
-    return name == "UN" or any(name in kind and not kind.isdisjoint(dictionary()[tag]) for kind in _KINDS)
+    """Whether an element of the dictionary may have been written with this (encoded) VR: one of its own kind, or UN.
+
+    Of others, private ones, the dictionary says nothing.
+    """
+    name, vrs = vr_name(vr), attributes().get(tag)
+    return name == "UN" or vrs is None or any(name in kind and not kind.isdisjoint(vrs) for kind in _KINDS)

@@ -13,6 +13,7 @@ the kind that the dictionary says, as nobody rules on a name where a number shou
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from copy import copy
 from functools import cache
 from struct import Struct
 from struct import error as StructError
@@ -21,6 +22,7 @@ from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 from scp_anon.dicom.dictionary import (
     LONG_VRS,
     SHORT_VRS,
+    attributes,
     dictionary,
     is_plausible,
     tag_text,
@@ -54,6 +56,7 @@ _SQ: Final = vr_code("SQ")
 _UN: Final = vr_code("UN")
 _FRAGMENTED: Final = frozenset(map(vr_code, ("OB", "OW")))
 _NO_VR: Final = 0
+_LONGEST_CREATOR: Final = 64  # of VR LO
 _MAY_BE_SEQUENCE: Final = frozenset((_SQ, _UN, _NO_VR))
 
 
@@ -79,6 +82,7 @@ class Rule(Protocol):
 
 
 R = TypeVar("R", bound=Rule)
+R_co = TypeVar("R_co", bound=Rule, covariant=True)
 
 
 class Item(Generic[R]):
@@ -103,6 +107,17 @@ class Sequence(Generic[R]):
         self.items, self.end, self.explicit, self.undefined = items, end, explicit, undefined
 
 
+class Private(Protocol[R_co]):
+    """Rules for private elements, by the private creator that reserved their block (PS3.5 7.8.1)."""
+
+    @property
+    def creator(self) -> R_co:
+        """The rule for a private creator in whose block something has a rule."""
+
+    def rule(self, creator: bytes, group: int, offset: int, vr: int, length: int) -> R_co | None:
+        """The rule for the element of this offset in a block of `creator`, of this encoded VR (0: not told), if any."""
+
+
 # rule, tag, start of the header, start of the value, end, the sequence if it is one and the rule descends.
 # A plain tuple, as one is made for each element found and is unpacked with these names where it is used.
 Found: TypeAlias = tuple[R, int, int, int, int, Sequence[R] | None]
@@ -113,17 +128,32 @@ class Rules(Generic[R]):
 
     `rules`: tag → rule. `kept`: the tags that pass without a rule. `other`: the rule for all other tags (None: they
     pass too). `sequences`: the rule under which a kept sequence is reported when something was found in its items
-    (None: kept sequences are not looked into).
+    (None: kept sequences are not looked into). `private`: what is ruled on by private creator; without it private
+    elements are as all other tags.
     """
 
-    def __init__(self, rules: Mapping[int, R], kept: Collection[int], other: R | None, sequences: R | None) -> None:
-        known = dictionary()
+    def __init__(
+        self,
+        rules: Mapping[int, R],
+        kept: Collection[int],
+        other: R | None,
+        sequences: R | None,
+        private: Private[R] | None = None,
+    ) -> None:
+        known = attributes()
         self.rules: dict[int, R | None] = {**dict.fromkeys(kept, sequences), **rules}
         self.other = other
         self.sequences = sequences
+        self.private = private
         # For the fast path: kept tags that are no sequences, and their VR where explicit VR gives it a short length.
         self.plain = frozenset(tag for tag in kept if known[tag][0] != "SQ")
         self.short = {tag: vr_code(known[tag][0]) for tag in self.plain if known[tag][0] in SHORT_VRS}
+
+    def with_private(self, private: Private[R]) -> Rules[R]:
+        """The same rules, with others for private elements."""
+        other = copy(self)
+        other.private = private
+        return other
 
 
 def scan(
@@ -169,7 +199,8 @@ class _Scan(Generic[R]):
     ) -> tuple[list[Found[R]], int]:
         """Scan one data set; returns what was found and where it ends (before its delimitation, if `delimited`)."""
         buffer, rules, other, kept = self._buffer, self._rules.rules, self._rules.other, self._rules.sequences
-        plain, short = self._rules.plain, self._rules.short
+        plain, short, private = self._rules.plain, self._rules.short, self._rules.private
+        creators: dict[int, tuple[bytes, int]] = {}  # group and block → private creator, and its place in `found`
         awaited = iter((*required, last_tag + 1))
         watch = next(awaited)
         found: list[Found[R]] = []
@@ -185,7 +216,13 @@ class _Scan(Generic[R]):
                         last = tag
                         pos += 8 + length
                         continue
-                    if run == pos and vr in _SHORT and other is not None and rules.get(tag, other) is other:
+                    if (
+                        run == pos
+                        and vr in _SHORT
+                        and other is not None
+                        and rules.get(tag, other) is other
+                        and (private is None or not group & 1)
+                    ):
                         # Neighbours that share the rule are one range: a hundred private elements cost one entry.
                         last = tag
                         run = pos = pos + 8 + length
@@ -224,7 +261,16 @@ class _Scan(Generic[R]):
                 watch = next(awaited)
 
             rule = rules.get(tag, other)
-            if explicit and rule is kept and kept is not None and not is_plausible(tag, vr):
+            if private is not None and group & 1:
+                if 0x10 <= element <= 0xFF and length <= _LONGEST_CREATOR:
+                    creators[group << 8 | element] = bytes(buffer[value : value + length]).strip(b" \0"), len(found)
+                    run = -1
+                elif (block := creators.get(group << 8 | element >> 8)) is not None:
+                    known = private.rule(block[0], group, element & 0xFF, vr, length)
+                    if known is not None:
+                        rule = known
+                        found[block[1]] = (private.creator, *found[block[1]][1:])
+            if explicit and rule is not None and rule.descends and not is_plausible(tag, vr):
                 raise Irregular(Reason.MALFORMED, tag)
             sequence = None
             if length == UNDEFINED_LENGTH or (rule is not None and rule.descends):
@@ -240,7 +286,8 @@ class _Scan(Generic[R]):
                 else:
                     run_start = (tag, pos, value)
                     found.append((other, *run_start, stop, None))
-                run = stop
+                # A private creator is no part of a range: it may turn out to be needed.
+                run = -1 if private is not None and group & 1 and element <= 0xFF else stop
             pos = stop
         if pos != end or delimited:
             raise Irregular(Reason.TRUNCATED, max(last, 0))

@@ -66,6 +66,12 @@ def storage_sop_classes() -> dict[str, str]:
 
 
 @cache
+def iod_of_sop_class() -> dict[str, str]:
+    """SOP class UID → the name that the tables of PS3.3 have for its IOD; retired classes mostly have none."""
+    return {row["uid"]: row["iod"] for row in _rows("storage-sop-classes.csv") if row["iod"]}
+
+
+@cache
 def well_known_uids() -> frozenset[bytes]:
     """The UIDs that PS3.6 itself gives a meaning: they identify nobody and never change."""
     known = {*UID_dictionary, *transfer_syntaxes(), *storage_sop_classes(), MEDIA_STORAGE_DIRECTORY}

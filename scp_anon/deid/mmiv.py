@@ -1,0 +1,65 @@
+"""UIDs and hashes as the mmiv-center DICOMAnonymizer makes them, for archives that must go on matching.
+
+They are hashes without a key: whoever has a candidate can try it out. And one in eight new UIDs is not legal, as a
+component may begin with a zero. Bit-exact means that both stay so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from scp_anon.deid.actions import LONGEST, Rule
+from scp_anon.deid.instance import STUDY_INSTANCE_UID, Scope, unpadded
+from scp_anon.dicom.uids import well_known_uids
+
+_ROOT: Final = b"1.3.6.1.4.1.45037."
+_DIGITS: Final = bytes.maketrans(b"abcdef", b"012345")
+_UID_LENGTH: Final = 63
+_STUDY_ID: Final = 0x00200010
+
+# The UIDs that its table hashes without project and root.
+_BARE: Final = frozenset(
+    (
+        *(0x00080014, 0x00080058, 0x0008010D, 0x00081195, 0x00083010, 0x00089123, 0x00200200, 0x00209161),
+        *(0x00209164, 0x00281199, 0x00281214, 0x00404023, 0x0040A124, 0x0040DB0C, 0x0040DB0D, 0x0070031A),
+        *(0x00880140, 0x300A0013),
+    )
+)
+
+
+def uid_rule(tag: int) -> Rule:
+    """The rule for a UID: each value hashed as it is stored, its padding included, but Study Instance UID."""
+
+    def act(scope: Scope, value: bytes) -> bytes:
+        project = scope.instance.identity.project.encode("utf-8")
+        parts = value.split(b"\\")
+        return b"\\".join(_new_uid(tag, part, project) for part in parts)
+
+    return Rule("UI", act)
+
+
+def hash_rule(tag: int, vr: str) -> Rule:
+    """The rule for a `hash` of its table; Study ID is made of Study Instance UID and the project."""
+
+    def act(scope: Scope, value: bytes) -> bytes:
+        if tag == _STUDY_ID:
+            study = unpadded(scope.instance.facts.get(STUDY_INSTANCE_UID, b""))
+            value = study + scope.instance.identity.project.encode("utf-8")
+        return digits(value)[: LONGEST.get(vr)]
+
+    return Rule(vr, act)
+
+
+def digits(value: bytes) -> bytes:
+    """SHA-256 as 64 digits: each hexadecimal one that is a letter becomes one of 0 to 5."""
+    return hashlib.sha256(value).hexdigest().encode("ascii").translate(_DIGITS)
+
+
+def _new_uid(tag: int, value: bytes, project: bytes) -> bytes:
+    original = unpadded(value)
+    if not original or original in well_known_uids():
+        return original
+    if tag in _BARE:
+        return digits(value)
+    return (_ROOT + digits((original if tag == STUDY_INSTANCE_UID else value) + project))[:_UID_LENGTH]

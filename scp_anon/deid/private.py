@@ -1,0 +1,192 @@
+"""Private attributes that are known to be safe (PS3.15 E.3.10): kept by creator, wherever their block is.
+
+Safe is what Table E.3.10-1 or the site's own list names, and what the instance itself declares in Private Data Element
+Characteristics Sequence (0008,0300). Only numbers are kept as they are, and only where they are numbers: of the
+VR that is expected, or unknown. Codes and short texts are kept if they pass as clean text; everything else goes, as
+nobody can tell what a vendor puts there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from struct import calcsize
+from typing import Final
+
+from scp_anon.deid.actions import REMOVE, Action, Rule, Unfit
+from scp_anon.deid.instance import Scope
+from scp_anon.deid.tables import SafePrivate
+from scp_anon.dicom.dictionary import dictionary, vr_code, vr_name
+from scp_anon.dicom.encoding import UNDEFINED_LENGTH, Buffer, Rules, scan
+from scp_anon.dicom.uids import TransferSyntax
+
+PRIVATE_DATA_ELEMENT_CHARACTERISTICS: Final = 0x00080300
+_GROUP: Final = 0x00080301
+_CREATOR: Final = 0x00080302
+_STATUS: Final = 0x00080303
+_NONIDENTIFYING: Final = 0x00080304
+
+_SIZES: Final = {
+    "FL": "<f",
+    "FD": "<d",
+    "SL": "<i",
+    "SS": "<h",
+    "SV": "<q",
+    "UL": "<I",
+    "US": "<H",
+    "UV": "<Q",
+    "AT": "<I",
+}
+_NUMERIC_TEXT: Final = re.compile(rb"[ \0]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \0]*")
+_TEXTS: Final = frozenset("CS LO LT SH ST UC UT".split())
+_UNKNOWN: Final = vr_code("UN")
+
+# (creator, group, offset) → rule; of group and offset None stands for any.
+Known = Mapping[tuple[bytes, int | None, int | None], Rule]
+
+
+class PrivateRules:
+    """Rules for private elements by creator: those of the project first, then what is safe, then nothing."""
+
+    def __init__(
+        self, own: Known, safe: Iterable[SafePrivate], clean_text: Action, shift: Mapping[str, Rule], done: int
+    ) -> None:
+        """`shift`: VR → rule for dates, where a dates option keeps any. `done`: the bit of the option."""
+        self._own = own
+        self._clean_text = clean_text
+        self._shift = shift
+        self._done = done
+        self._safe = {
+            (row.creator.encode("ascii"), row.group, row.offset): (row.vr, rule)
+            for row in safe
+            if (rule := self._by_vr(row.vr)) is not None
+        }
+        self.creator = Rule("LO", descends=True)
+
+    def rule(self, creator: bytes, group: int, offset: int, vr: int, length: int) -> Rule | None:
+        """The rule for the element of this offset in a block of `creator`, of this encoded VR (0: not told), if any."""
+        if self._own:
+            for key in (
+                (creator, group, offset),
+                (creator, None, offset),
+                (creator, group, None),
+                (creator, None, None),
+            ):
+                if key in self._own:
+                    return self._own[key]
+        expected, rule = self._safe.get((creator, group, offset), ("", None))
+        if rule is None:
+            return None
+        if expected == "SQ":
+            # In implicit VR only an undefined length tells a private sequence from other bytes.
+            return rule if vr == vr_code("SQ") or length == UNDEFINED_LENGTH else None
+        return rule if vr in (0, _UNKNOWN) or vr_name(vr) in expected.split(" or ") else None
+
+    def with_declared(self, declared: Declared) -> PrivateRules:
+        """The same rules, and what an instance itself declares to be safe."""
+        return _WithDeclared(self, declared) if declared else self
+
+    def _by_vr(self, vr: str) -> Rule | None:
+        """The rule for a safe attribute of a VR; None for one that is not kept."""
+        if vr == "SQ":
+            return Rule("SQ", descends=True, done=self._done)
+        if vr in _SIZES:
+            return Rule(vr, _whole(calcsize(_SIZES[vr])), otherwise=REMOVE, done=self._done)
+        if vr in ("DS", "IS"):
+            return Rule(vr, _numbers, otherwise=REMOVE, done=self._done)
+        if vr in _TEXTS:
+            return Rule(vr, self._clean_or_remove, otherwise=REMOVE, done=self._done)
+        if vr in self._shift:
+            return self._shift[vr].with_(self._done, REMOVE)
+        return Rule("UI", _unfit, otherwise=REMOVE) if vr == "UI" else None
+
+    def rule_by_vr(self, vr: str) -> Rule | None:
+        """The rule for an attribute of this VR that an instance declares to be safe."""
+        return self._by_vr(vr)
+
+    def _clean_or_remove(self, scope: Scope, value: bytes) -> bytes:
+        """A text that has nothing to be cleaned away, or a number; a part of a vendor's term would mean nothing."""
+        if all(_NUMERIC_TEXT.fullmatch(part) or not part.strip(b" \0") for part in value.split(b"\\")):
+            return value
+        if self._clean_text(scope, value) is not value:
+            raise Unfit
+        return value
+
+
+def _whole(size: int) -> Action:
+    def act(scope: Scope, value: bytes) -> bytes:
+        if len(value) % size:
+            raise Unfit
+        return value
+
+    return act
+
+
+def _numbers(scope: Scope, value: bytes) -> bytes:
+    if not all(_NUMERIC_TEXT.fullmatch(part) or not part.strip(b" \0") for part in value.split(b"\\")):
+        raise Unfit
+    return value
+
+
+def _unfit(scope: Scope, value: bytes) -> bytes:
+    raise Unfit
+
+
+class _Wanted:
+    """The rule of a look for declarations: what is in this item is wanted."""
+
+    descends = True
+
+
+_DECLARATIONS: Final = Rules(
+    dict.fromkeys((PRIVATE_DATA_ELEMENT_CHARACTERISTICS, _GROUP, _CREATOR, _STATUS, _NONIDENTIFYING), _Wanted()),
+    dictionary().keys() - {PRIVATE_DATA_ELEMENT_CHARACTERISTICS, _GROUP, _CREATOR, _STATUS, _NONIDENTIFYING},
+    None,
+    None,
+)
+
+# (creator, group) → the offsets that are declared safe, or None for all of the block.
+Declared = Mapping[tuple[bytes, int], frozenset[int] | None]
+
+
+class _WithDeclared(PrivateRules):
+    """Private rules with the declarations of one instance behind them."""
+
+    def __init__(self, rules: PrivateRules, declared: Declared) -> None:
+        self._rules = rules
+        self._declared = declared
+        self.creator = rules.creator
+
+    def rule(self, creator: bytes, group: int, offset: int, vr: int, length: int) -> Rule | None:
+        """As without declarations; else by the VR that the element is written with, which must be told."""
+        known = self._rules.rule(creator, group, offset, vr, length)
+        if known is not None or (creator, group) not in self._declared or vr in (0, _UNKNOWN):
+            return known
+        offsets = self._declared[creator, group]
+        return self._rules.rule_by_vr(vr_name(vr)) if offsets is None or offset in offsets else None
+
+
+def declarations(
+    buffer: Buffer, start: int, stop: int, syntax: TransferSyntax
+) -> dict[tuple[bytes, int], frozenset[int] | None]:
+    """What the instance declares to be safe in Private Data Element Characteristics Sequence (PS3.3 C.12.1.1.7).
+
+    Raises Irregular as the pass does.
+    """
+    found = scan(buffer, start, stop, syntax, _DECLARATIONS, last_tag=PRIVATE_DATA_ELEMENT_CHARACTERISTICS)
+    result: dict[tuple[bytes, int], frozenset[int] | None] = {}
+    for _, tag, _, _, _, sequence in found:
+        if tag != PRIVATE_DATA_ELEMENT_CHARACTERISTICS or sequence is None:
+            continue
+        for item in sequence.items:
+            values = {inner: bytes(buffer[value:end]) for _, inner, _, value, end, _ in item.found}
+            group = int.from_bytes(values.get(_GROUP, b"")[:2], "little")
+            creator = values.get(_CREATOR, b"").strip(b" \0")
+            status = values.get(_STATUS, b"").strip(b" \0")
+            if status == b"SAFE":
+                result[creator, group] = None
+            elif status == b"MIXED":
+                raw = values.get(_NONIDENTIFYING, b"")
+                numbers = (int.from_bytes(raw[i : i + 2], "little") for i in range(0, len(raw) - 1, 2))
+                result[creator, group] = frozenset(number & 0xFF for number in numbers)
+    return result

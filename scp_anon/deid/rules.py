@@ -1,0 +1,196 @@
+"""Rules of a profile file: a section → the rule for one attribute of this VR."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from string import Formatter
+from typing import TYPE_CHECKING, Final
+
+from scp_anon.deid import actions, mmiv
+from scp_anon.deid.actions import KEEP, REMOVE, Rule
+from scp_anon.deid.dummies import BY_TAG, BY_VR
+from scp_anon.deid.instance import Instance
+from scp_anon.deid.settings import RuleSection
+from scp_anon.errors import ConfigError
+
+if TYPE_CHECKING:
+    from scp_anon.deid.cleaning import TextCleaner
+
+TEXTS: Final = frozenset("AE CS LO LT PN SH ST UC UT".split())
+DATES: Final = frozenset(("DA", "DT", "TM"))
+# Which VRs an action can write; None: all.
+APPLIES_TO: Final[dict[str, frozenset[str] | None]] = {
+    "keep": None,
+    "remove": None,
+    "empty": None,
+    "dummy": None,
+    "replace": TEXTS | DATES | {"AS", "DS", "IS", "UI", "UR"},
+    "hash": TEXTS,
+    "uid": frozenset(("UI",)),
+    "shift-date": DATES,
+    "pseudonym": TEXTS,
+    "regex": TEXTS | DATES | {"AS", "DS", "IS", "UR"},
+    "lookup": TEXTS | DATES | {"AS", "DS", "IS", "UR"},
+    "clean-text": frozenset("LO LT SH ST UC UT".split()),
+}
+# What keeps more of the original than a code of Table E.1-1 that removes or replaces it.
+WEAKENING: Final = frozenset(("keep", "shift-date", "regex", "clean-text"))
+_DEFAULT_LENGTH: Final = 16
+PATIENT_ID: Final = "PatientID"
+
+
+class Rulebook:
+    """Makes the rules of one profile: it knows what all of them share."""
+
+    def __init__(
+        self,
+        variables: Mapping[str, str],
+        days: actions.Days,
+        cleaner: Callable[[], TextCleaner],
+        scheme: str,
+    ) -> None:
+        """`variables`: placeholder → value. `cleaner` is asked for only where a rule cleans text."""
+        self._variables = variables
+        self._days = days
+        self._cleaner = cleaner
+        self._scheme = scheme
+
+    def rule(self, section: RuleSection, tag: int, vr: str) -> Rule:
+        """The rule for the attribute `tag` of this VR. Raises ConfigError for parameters that do not fit."""
+        rule = self._action(section, tag, vr)
+        otherwise = None if section.otherwise == "quarantine" else _plain(section.otherwise, tag, vr)
+        done = 0
+        if section.action in WEAKENING:
+            done |= actions.WEAKENED
+        if vr in DATES and section.action in ("keep", "shift-date"):
+            done |= actions.DATES_KEPT if section.action == "keep" else actions.DATES_MOVED
+        return rule.with_(done, otherwise) if done or otherwise else rule
+
+    def _action(self, section: RuleSection, tag: int, vr: str) -> Rule:
+        match section.action:
+            case "keep" | "remove" | "empty" | "dummy" as name:
+                return _plain(name, tag, vr)
+            case "replace":
+                return self._replace(_needed(section.value, "value"), tag, vr)
+            case "hash":
+                if self._scheme == "mmiv" and section.length is None:
+                    return mmiv.hash_rule(tag, vr)
+                return actions.hashed(vr, min(section.length or _DEFAULT_LENGTH, actions.LONGEST.get(vr, 64)))
+            case "uid":
+                return mmiv.uid_rule(tag) if self._scheme == "mmiv" else actions.new_uid()
+            case "shift-date":
+                return actions.shifted(vr, self._days)
+            case "pseudonym":
+                return actions.pseudonym(vr)
+            case "regex":
+                pattern = compiled(_needed(section.pattern, "pattern"))
+                return actions.substituted(vr, pattern, template(pattern, _needed(section.value, "value")))
+            case "lookup":
+                return actions.looked_up(vr, read_lookup(section.file or Path(_needed(None, "file"))))
+            case "clean-text":
+                return Rule(vr, self._cleaner().action(vr))
+
+    def _replace(self, value: str, tag: int, vr: str) -> Rule:
+        names = placeholders(value)
+        unknown = names - self._variables.keys() - {PATIENT_ID}
+        if unknown:
+            known = ", ".join(sorted({*self._variables, PATIENT_ID}))
+            raise ConfigError(f"value: there is no variable {', '.join(sorted(unknown))}; there is: {known}")
+        if PATIENT_ID not in names:
+            return actions.constant(tag, vr, _ascii(value.format_map(self._variables), vr))
+        before, after = (part.format_map(self._variables) for part in value.split("{" + PATIENT_ID + "}", 1))
+        _ascii(before + after, vr)
+        first, last = before.encode("ascii"), after.encode("ascii")
+
+        def make(instance: Instance) -> bytes:
+            return first + instance.patient + last
+
+        return actions.replaced_by(vr, make)
+
+
+def placeholders(value: str) -> set[str]:
+    """The names in braces. Raises ConfigError for braces that do not pair, or hold something else than a name."""
+    try:
+        parts = list(Formatter().parse(value))
+    except ValueError as error:
+        raise ConfigError(f"value: {error}") from None
+    names = {name for _, name, _, _ in parts if name is not None}
+    if any(not name.isidentifier() or form or conversion for _, name, form, conversion in parts if name is not None):
+        raise ConfigError("value: a placeholder is a name in braces, such as {project}")
+    if sum(name == PATIENT_ID for _, name, _, _ in parts) > 1:
+        raise ConfigError("value: {PatientID} can be there once")
+    return names
+
+
+def compiled(pattern: str) -> re.Pattern[str]:
+    """A regular expression. Raises ConfigError."""
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"pattern: is no regular expression: {error}") from None
+
+
+def template(pattern: re.Pattern[str], value: str) -> str:
+    """A replacement for matches of `pattern`. Raises ConfigError for a group that there is none of."""
+    try:
+        re.compile(f"(?:{pattern.pattern})|", pattern.flags).sub(value, "")
+    except (re.error, IndexError) as error:
+        raise ConfigError(f"value: {error}") from None
+    return value
+
+
+def read_lookup(path: Path) -> dict[str, str]:
+    """A table of `original` and `new` values. Raises ConfigError, which names no value."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            if not {"original", "new"} <= set(reader.fieldnames or ()):
+                raise ConfigError(f"{path}:1: must have the columns original and new")
+            return {(row["original"] or "").strip(): (row["new"] or "").strip() for row in reader}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'not CSV in UTF-8'}") from None
+
+
+def _plain(name: str, tag: int, vr: str) -> Rule:
+    match name:
+        case "keep":
+            return KEEP
+        case "remove":
+            return REMOVE
+        case "empty":
+            return actions.empty(tag, vr)
+    if vr != "UI" and vr not in BY_VR and tag not in BY_TAG:
+        raise ConfigError(f"there is no dummy for an attribute of VR {vr}")
+    return actions.dummy(tag, vr)
+
+
+def _needed(value: str | None, name: str) -> str:
+    if value is None:
+        raise ConfigError(f"{name}: is missing")
+    return value
+
+
+def _ascii(value: str, vr: str) -> bytes:
+    """A literal value, which has to be right in every character set. Raises ConfigError."""
+    if not value.isascii() or not value.isprintable():
+        raise ConfigError("value: must be printable ASCII, which every character set has")
+    if len(value) > actions.LONGEST.get(vr, len(value)):
+        raise ConfigError(f"value: longer than the {actions.LONGEST[vr]} characters of VR {vr}")
+    if vr in _FORMS and not all(_FORMS[vr].fullmatch(part) for part in value.split("\\")):
+        raise ConfigError(f"value: is none of VR {vr}")
+    return value.encode("ascii")
+
+
+_FORMS: Final = {
+    "AS": re.compile(r"\d{3}[DWMY]"),
+    "CS": re.compile(r"[A-Z0-9_ ]{0,16}"),
+    "DA": re.compile(r"(\d{8})?"),
+    "DS": re.compile(r"\s*[+-]?\d*\.?\d*([eE][+-]?\d+)?\s*"),
+    "DT": re.compile(r"(\d{4,14}(\.\d{1,6})?([+-]\d{4})?)?"),
+    "IS": re.compile(r"\s*[+-]?\d*\s*"),
+    "TM": re.compile(r"(\d{2,6}(\.\d{1,6})?)?"),
+    "UI": re.compile(r"[0-9.]{0,64}"),
+}

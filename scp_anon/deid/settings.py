@@ -1,0 +1,170 @@
+"""A profile file: YAML → typed, frozen sections. docs/profiles.md says what each means, `lint` what cannot be."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+
+from pydantic import Field, model_validator
+
+from scp_anon.deid.identity import LONGEST_HASH, PSEUDONYM_LENGTH
+from scp_anon.documents import Document, Section, misplaced
+
+BASIC: Final = "basic"
+
+Option: TypeAlias = Literal[
+    "retain-safe-private",
+    "retain-uids",
+    "retain-device-identity",
+    "retain-institution-identity",
+    "retain-patient-characteristics",
+    "retain-longitudinal-full-dates",
+    "retain-longitudinal-modified-dates",
+    "clean-descriptors",
+    "clean-structured-content",
+    "clean-graphics",
+    "clean-pixel-data",
+    "clean-recognizable-visual-features",
+]
+# Options of PS3.15 E.3 that need the pixels changed, which nobody here does.
+_OF_PIXELS: Final = ("clean-pixel-data", "clean-recognizable-visual-features")
+_DATES: Final = ("retain-longitudinal-full-dates", "retain-longitudinal-modified-dates")
+
+ActionName: TypeAlias = Literal[
+    "keep",
+    "remove",
+    "empty",
+    "dummy",
+    "replace",
+    "hash",
+    "uid",
+    "shift-date",
+    "pseudonym",
+    "regex",
+    "lookup",
+    "clean-text",
+]
+Otherwise: TypeAlias = Literal["quarantine", "remove", "empty", "dummy", "keep"]
+When: TypeAlias = dict[str, Any]
+
+
+class DatesSection(Section):
+    """How modified dates are modified."""
+
+    window: int | None = Field(default=None, ge=1, le=36500)
+    days: int | None = Field(default=None, ge=-36500, le=36500)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.days == 0:
+            raise ValueError("days: 0 would leave every date as it is; use the option retain-longitudinal-full-dates")
+        if self.window is not None and self.days is not None:
+            raise ValueError("either window or days, not both")
+        return self
+
+
+class HashedPatients(Section):
+    """Pseudonyms by keyed hash."""
+
+    scheme: Literal["hash"] = "hash"
+    prefix: str = Field(default="", pattern=r"^[A-Za-z0-9 _.-]{0,12}$")
+    length: int = Field(default=PSEUDONYM_LENGTH, ge=8, le=LONGEST_HASH)
+    issuer: bool = False
+
+
+class FixedPatients(Section):
+    """The same Patient ID and Patient's Name for all."""
+
+    scheme: Literal["fixed"]
+    id: str = Field(min_length=1, max_length=64, pattern=r"^[ -\[\]-~]+$")
+    name: str | None = Field(default=None, min_length=1, max_length=64, pattern=r"^[ -\[\]-~]+$")
+
+
+class TablePatients(Section):
+    """Pseudonyms from a CSV table; who is not in it waits."""
+
+    scheme: Literal["table"]
+    file: Path
+    issuer: bool = False
+
+
+class UidsSection(Section):
+    """What new UIDs are made of."""
+
+    scheme: Literal["keyed", "mmiv"] = "keyed"
+    root: str = "2.25"
+
+
+class RuleSection(Section):
+    """One rule: a target, an action and its parameters, and conditions."""
+
+    tag: str | None = None
+    private: str | None = Field(default=None, min_length=1, max_length=64)
+    group: str | None = Field(default=None, pattern=r"^[0-9A-Fa-f]{3}[13579BbDdFf]$")
+    element: str | None = Field(default=None, pattern=r"^([xX]{2})?[0-9A-Fa-f]{2}$")
+    vr: str | None = None
+    action: ActionName
+    value: str | None = None
+    pattern: str | None = None
+    file: Path | None = None
+    length: int | None = Field(default=None, ge=4, le=LONGEST_HASH)
+    otherwise: Otherwise = "quarantine"
+    create: bool = False
+    when: When | None = None
+
+
+class AdmitSection(Section):
+    """What becomes of instances that meet a condition."""
+
+    when: When
+    then: Literal["accept", "refuse", "filter", "quarantine"]
+
+
+class PixelRule(Section):
+    """Instances whose pixels may hold text."""
+
+    when: When
+    why: str
+
+
+Patients: TypeAlias = Annotated[HashedPatients | FixedPatients | TablePatients, Field(discriminator="scheme")]
+
+
+class ProfileFile(Section):
+    """The content of a profile file."""
+
+    base: Literal["basic"] = BASIC
+    options: tuple[Option, ...] = ()
+    dates: DatesSection = DatesSection(window=365)
+    patients: Patients = HashedPatients()
+    uids: UidsSection = UidsSection()
+    rules: tuple[RuleSection, ...] = ()
+    admit: tuple[AdmitSection, ...] = ()
+    modalities: tuple[str, ...] | None = Field(default=None, min_length=1)
+    pixels: Literal["hold", "pass"] = "hold"
+    pixel_rules: tuple[PixelRule, ...] | None = None
+    vocabulary: Path | None = None
+    safe_private: Path | None = None
+    variables: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        for i, option in enumerate(self.options):
+            if option in _OF_PIXELS:
+                raise misplaced(("options", i), f"{option} is not there yet: pixels are not changed; see pixels: hold")
+            if option in self.options[:i]:
+                raise misplaced(("options", i), f"{option} is there twice")
+        if all(option in self.options for option in _DATES):
+            raise misplaced(("options",), f"{' and '.join(_DATES)} exclude each other")
+        return self
+
+
+class _PixelRules(Section):
+    pixel_rules: tuple[PixelRule, ...]
+
+
+def shipped_pixel_rules() -> tuple[PixelRule, ...]:
+    """The list of what may carry text in its pixels that `pixels: hold` goes by."""
+    text = (files(__package__) / "pixel-rules.yaml").read_text(encoding="utf-8")
+    return Document(text, "pixel-rules.yaml").as_section(_PixelRules).pixel_rules

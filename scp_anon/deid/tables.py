@@ -1,0 +1,140 @@
+"""The standard's tables in `standard/`, read into plain types. They are facts of DICOM PS3.15 2026d, © NEMA."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Final, NamedTuple
+
+EDITION: Final = "2026d"
+
+_OPTION_COLUMNS: Final = {
+    "retain-safe-private": "retain_safe_private",
+    "retain-uids": "retain_uids",
+    "retain-device-identity": "retain_device_identity",
+    "retain-institution-identity": "retain_institution_identity",
+    "retain-patient-characteristics": "retain_patient_characteristics",
+    "retain-longitudinal-full-dates": "retain_long_full_dates",
+    "retain-longitudinal-modified-dates": "retain_long_modified_dates",
+    "clean-descriptors": "clean_descriptors",
+    "clean-structured-content": "clean_structured_content",
+    "clean-graphics": "clean_graphics",
+}
+
+
+class Row(NamedTuple):
+    """A row of Table E.1-1: the Basic Profile's action code, and option → code."""
+
+    tag: int
+    basic: str
+    options: dict[str, str]
+
+
+class Concept(NamedTuple):
+    """A row of Table E.3.4-1: what becomes of a content item by its concept name, and option → code."""
+
+    code: str
+    scheme: str
+    value_type: str
+    basic: str
+    options: dict[str, str]
+
+
+class SafePrivate(NamedTuple):
+    """A private attribute that is known to be safe (Table E.3.10-1): by creator, group, and offset in its block."""
+
+    creator: str
+    group: int
+    offset: int
+    vr: str
+
+
+class MethodCode(NamedTuple):
+    """A code of CID 7050 De-identification Method."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+@cache
+def attribute_rows() -> tuple[Row, ...]:
+    """Table E.1-1 but for the rows of repeating groups and private attributes, which other modules rule on."""
+    rows = _table("ps3.15-table-E.1-1.csv")
+    return tuple(
+        Row(parse_tag(row["tag"]), row["basic_profile"], _codes(row)) for row in rows if not set("XG") & set(row["tag"])
+    )
+
+
+@cache
+def concepts() -> tuple[Concept, ...]:
+    """Table E.3.4-1."""
+    return tuple(
+        Concept(
+            row["code_value"], row["coding_scheme_designator"], row["value_type"], row["basic_profile"], _codes(row)
+        )
+        for row in _table("ps3.15-table-E.3.4-1.csv")
+    )
+
+
+@cache
+def method_codes() -> dict[str, MethodCode]:
+    """CID 7050: option name, or "basic" → code."""
+    names = {column: name for name, column in _OPTION_COLUMNS.items()} | {"basic_profile": "basic"}
+    return {
+        names[row["e11_column"]]: MethodCode(row["code_value"], row["coding_scheme_designator"], row["code_meaning"])
+        for row in _table("cid7050.csv")
+        if row["e11_column"]
+    }
+
+
+@cache
+def safe_private() -> tuple[SafePrivate, ...]:
+    """Table E.3.10-1."""
+    return tuple(
+        SafePrivate(row["private_creator"], int(row["group"], 16), int(row["element_offset"], 16), row["vr"])
+        for row in _table("safe-private.csv")
+    )
+
+
+@cache
+def iod_actions() -> dict[tuple[int, int], dict[str, str]]:
+    """What a conditional action code means in an IOD: (tag, innermost enclosing sequence or 0) → IOD → D, Z, X or U*.
+
+    "*" stands for every IOD. Besides the conditional codes it has the places where an X of Table E.1-1 meets an
+    attribute of Type 1 or 2, which E.1.1 has us fill or empty.
+    """
+    result: dict[tuple[int, int], dict[str, str]] = {}
+    content = gzip.decompress((files(__package__) / "standard" / "iod-actions.csv.gz").read_bytes()).decode("ascii")
+    for row in csv.DictReader(io.StringIO(content)):
+        enclosing = parse_tag(row["enclosing_sequence"]) if row["enclosing_sequence"] else 0
+        place = result.setdefault((parse_tag(row["tag"]), enclosing), {})
+        place.update(dict.fromkeys(row["iods"].split(), row["action"]))
+    return result
+
+
+def read_safe_private(path: Path) -> tuple[SafePrivate, ...]:
+    """A site's own list of safe private attributes. Raises OSError, ValueError or KeyError for what is none."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return tuple(
+            SafePrivate(row["private_creator"], int(row["group"], 16), int(row["element_offset"], 16), row["vr"])
+            for row in csv.DictReader(file)
+        )
+
+
+def parse_tag(text: str) -> int:
+    """The tag that is printed (gggg,eeee)."""
+    return int(text[1:5] + text[6:10], 16)
+
+
+def _codes(row: dict[str, str]) -> dict[str, str]:
+    return {name: row[column] for name, column in _OPTION_COLUMNS.items() if row.get(column)}
+
+
+def _table(name: str) -> list[dict[str, str]]:
+    with (files(__package__) / "standard" / name).open(encoding="utf-8") as table:
+        return list(csv.DictReader(table))

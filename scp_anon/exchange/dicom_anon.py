@@ -1,0 +1,157 @@
+"""The files of chop-dbhi's dicom-anon: the spec file, two lines for each attribute, and the white list of values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from scp_anon.exchange.imported import (
+    PATIENT,
+    Imported,
+    Rule,
+    Translation,
+    name,
+    parse_tag,
+    read_json,
+    read_text,
+    tags_of,
+    unfit,
+    vr_of_tag,
+    wrong,
+)
+
+# The first letter of the basic profile's column is all that counts there; D and Z both write a dummy.
+_ACTIONS: Final = {"X": "remove", "K": "keep", "U": "uid", "D": "dummy", "Z": "dummy"}
+_REDACT: Final = "R"
+_REDACTED: Final = "REDACTED"  # what -f says where it is not given
+_BASIC: Final = 2
+_CLEAN: Final = 9
+_PRIVATE: Final = "(gggg,eeee)"
+# Between the words of a value: what the comparison leaves out, or does not count.
+_BETWEEN: Final = r"[\s\-_,.]"
+
+
+def import_spec(path: Path) -> Imported:
+    """Import a spec file (-s), as annexe_ext.dat. Raises ConfigError."""
+    translation = Translation()
+    translation.note(
+        "all",
+        "what is not in the file is removed there if it is text, else kept; with us the Basic Profile holds for it",
+    )
+    rows: dict[str, tuple[int, list[str]]] = {}
+    for line, text, columns in _pairs(path):
+        tag = _tag(path, line, text)
+        if tag == _PRIVATE:
+            translation.note(f"line {line}", "private attributes: removed with us, where no rule names their creator")
+            continue
+        if tag in rows:
+            translation.note(f"line {rows[tag][0]}", f"{name(tag)} is there again below, and the last one counts")
+        rows[tag] = (line, columns)
+    for tag, (line, columns) in rows.items():
+        _add(translation, f"line {line} {name(tag)}", tag, columns)
+    return translation.result()
+
+
+def _pairs(path: Path) -> Iterator[tuple[int, str, list[str]]]:
+    """Each attribute's line number, first line, and the columns of its second line."""
+    lines = [(number, line) for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip(" \r")]
+    if not lines:
+        raise wrong(path, "is empty: must have two lines for each attribute")
+    for first, second in zip(lines[::2], lines[1::2], strict=False):
+        yield first[0], first[1], [column.strip() for column in second[1].split("\t")]
+    if len(lines) % 2:
+        raise wrong(path, f"line {lines[-1][0]}: the second line of the attribute, its columns, is missing")
+
+
+def _tag(path: Path, line: int, text: str) -> str:
+    columns = text.split("\t")
+    written = columns[1].strip() if len(columns) > 1 else ""
+    if written.lower().startswith(_PRIVATE):
+        return _PRIVATE
+    tag = parse_tag(written)
+    if tag is None:
+        raise wrong(path, f"line {line}: must be the name of an attribute, a tabulator, and its tag as (gggg,eeee)")
+    return tag
+
+
+def _add(translation: Translation, place: str, tag: str, columns: list[str]) -> None:
+    code = columns[_BASIC][:1].upper() if len(columns) > _BASIC else ""
+    if len(columns) > _CLEAN and columns[_CLEAN].upper() == "C":
+        translation.note(place, "C: in its profile clean a value on the white list stays; import that file as well")
+    if "x" in tag:
+        translation.note(place, "dicom-anon cannot read a tag with x; with us it means all of these attributes")
+    if code not in (*_ACTIONS, _REDACT):
+        translation.leave(place, tag, f"{code or 'nothing'}: is no action; must be X, K, U, D, Z or R")
+    elif vr_of_tag(tag) == "SQ":
+        if code != "X":
+            translation.note(place, "dicom-anon removes every sequence, and so does this rule, whatever its code")
+        translation.add(place, tag, {"action": "remove"})
+    elif code in "DZR" and tag in PATIENT:
+        translation.note(place, "numbered in each study there; with us a patient has a pseudonym, as patients: says")
+        translation.add(place, tag, PATIENT[tag])
+    elif code == _REDACT:
+        _add_redacted(translation, place, tag)
+    else:
+        _add_plain(translation, place, tag, _ACTIONS[code])
+
+
+def _add_redacted(translation: Translation, place: str, tag: str) -> None:
+    redacted: Rule = {"action": "replace", "value": _REDACTED}
+    if unfit(tag, redacted):
+        translation.note(place, "R: its VR cannot hold a text of one's own; it has a dummy")
+        translation.add(place, tag, {"action": "dummy"})
+    else:
+        translation.note(place, "R: the text is that of -f where it was not given")
+        translation.add(place, tag, redacted)
+
+
+def _add_plain(translation: Translation, place: str, tag: str, action: str) -> None:
+    if action == "dummy" and vr_of_tag(tag) not in ("UI", "DA", "TM", "DT"):
+        translation.note(place, "D, Z: CLEANED, or a number in each study, there; with us the same dummy for all")
+    if action == "uid" and vr_of_tag(tag) == "UI":
+        translation.note(place, "U: new UIDs are of the time of day there; with us keyed, the same for the same")
+    translation.add(place, tag, {"action": action})
+
+
+def import_white_list(path: Path) -> Imported:
+    """Import a white list (-w): tag → list of values that may stay. Raises ConfigError."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise wrong(path, "must be an object: tag and list of values")
+    translation = Translation()
+    translation.note("all", "what is not on the list falls under the spec file there; with us the Basic Profile holds")
+    translation.note("all", "holds at the top level only; dicom-anon removes every sequence")
+    translation.note("all", "holds there only for what the spec file marks C or does not have")
+    seen: set[str] = set()
+    for key, values in content.items():
+        tag = parse_tag(key)
+        if tag is None:
+            raise wrong(path, f"{key!r}: is no tag; write it as gggg,eeee")
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise wrong(path, f"{key!r}: must be a list of texts")
+        if tag in seen:
+            raise wrong(path, f"{key!r}: is there twice")
+        seen.add(tag)
+        _add_allowed(translation, tag, values)
+    return translation.result()
+
+
+def _add_allowed(translation: Translation, tag: str, values: list[str]) -> None:
+    """A rule that keeps the attribute if each of its values is allowed: of several, one could be anybody's name."""
+    place = name(tag)
+    patterns = []
+    for number, value in enumerate(values, 1):
+        words = [re.escape(word) for word in re.split(f"{_BETWEEN}+", value.lower()) if word]
+        if words:
+            patterns.append(f"{_BETWEEN}*".join(words))
+        else:
+            translation.note(f"{place} value {number}", "has neither letters nor digits")
+    if "x" in tag or len(tags_of(tag)) > 1:
+        translation.leave(place, tag, "a pattern: a condition of ours needs one attribute")
+    elif patterns:
+        allowed = "|".join(dict.fromkeys(patterns))
+        allowed = f"(?:{allowed})" if len(patterns) > 1 else allowed
+        when = {place: {"matches": f"(?i)^{allowed}$"}, "not": {place: {"matches": f"(?i)^(?!{allowed}$)"}}}
+        translation.add(place, tag, {"action": "keep", "when": when}, anchored=True)

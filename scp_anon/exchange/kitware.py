@@ -1,0 +1,197 @@
+"""The rules of KitwareMedical's dicom-anonymizer: the JSON of --dictionary, and the fork's --extra-rules."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from scp_anon.exchange.imported import (
+    NEEDS_CREATOR,
+    PATIENT,
+    Imported,
+    Translation,
+    is_private,
+    literal,
+    name,
+    parse_tag,
+    read_json,
+    regular,
+    scoped,
+    unfit,
+    vr_of_tag,
+    wrong,
+)
+
+# Its conditional actions do not look at the IOD: this is what they do.
+_PLAIN: Final = {
+    "keep": "keep",
+    "replace": "dummy",
+    "empty": "empty",
+    "delete": "remove",
+    "empty_or_replace": "dummy",
+    "delete_or_empty": "empty",
+    "delete_or_replace": "dummy",
+    "delete_or_empty_or_replace": "dummy",
+}
+_REPLACE_UID: Final = "replace_UID"
+_REPLACE_UID_OR_EMPTY: Final = "delete_or_empty_or_replace_UID"
+_REGEXP: Final = "regexp"
+_VALUE: Final = "replace_with_value"
+_PARAMETERS: Final = {_REGEXP: ("find", "replace"), _VALUE: ("value",)}
+_UNCONDITIONAL: Final = (*_PLAIN, _REPLACE_UID, _REPLACE_UID_OR_EMPTY)
+
+_TOP_LEVEL: Final = "only the top level is looked at there; with us a rule holds at every depth of sequences"
+_ELSE: Final = (
+    "what has no rule falls under its own tables of PS3.15, or is left as it is; with us the Basic Profile holds"
+)
+
+
+def import_kitware(path: Path) -> Imported:
+    """Import a --dictionary: tag → action, or {"action": ..} with its parameters. Raises ConfigError."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise wrong(path, "must be an object: tag and action")
+    rules: dict[str, tuple[str, dict[str, str]]] = {}
+    translation = _translation()
+    for key, value in content.items():
+        tag = _tag(path, key)
+        _replace(translation, rules, tag, _action(path, key, value))
+    for tag, (action, parameters) in rules.items():
+        _add(translation, tag, action, parameters)
+    return translation.result()
+
+
+def import_extra(path: Path) -> Imported:
+    """Import the fork's --extra-rules: action → list of tags, each a list of group and element. Raises ConfigError."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise wrong(path, "must be an object: action and list of tags")
+    rules: dict[str, tuple[str, dict[str, str]]] = {}
+    translation = _translation()
+    for action, tags in content.items():
+        if action not in _UNCONDITIONAL:
+            raise wrong(path, f"{action!r}: there is no such action; there is: {', '.join(_UNCONDITIONAL)}")
+        if not isinstance(tags, list):
+            raise wrong(path, f"{action}: must be a list of tags")
+        for number, parts in enumerate(tags, 1):
+            if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+                raise wrong(path, f"{action}: tag {number}: must be a list of group and element")
+            tag = _tag(path, ",".join(parts))
+            _replace(translation, rules, tag, (action, {}))
+    for tag, (action, parameters) in rules.items():
+        _add(translation, tag, action, parameters)
+    return translation.result()
+
+
+def _translation() -> Translation:
+    translation = Translation()
+    translation.note("all", _ELSE)
+    translation.note("all", _TOP_LEVEL)
+    return translation
+
+
+def _replace(
+    translation: Translation,
+    rules: dict[str, tuple[str, dict[str, str]]],
+    tag: str,
+    rule: tuple[str, dict[str, str]],
+) -> None:
+    if tag in rules:
+        translation.note(name(tag), "is there twice, and the last one counts")
+    rules[tag] = rule
+
+
+def _tag(path: Path, text: str) -> str:
+    """A tag, or group and element with their masks, as eight digits with x where the mask has no bits."""
+    numbers = [part.strip(" \t()[]").lower().removeprefix("0x") for part in text.split(",")]
+    if len(numbers) == 4 and all(re.fullmatch("[0-9a-f]{1,4}", number) for number in numbers):
+        digits = "".join(number.zfill(4) for number in numbers[:2])
+        mask = "".join(number.zfill(4) for number in numbers[2:])
+        if set(mask) <= {"0", "f"}:
+            return "".join(digit if bits == "f" else "x" for digit, bits in zip(digits, mask, strict=True))
+    tag = parse_tag(text)
+    if tag is None:
+        raise wrong(path, f"{text!r}: is no tag; write it as (0xgggg, 0xeeee)")
+    return tag
+
+
+def _action(path: Path, key: str, value: object) -> tuple[str, dict[str, str]]:
+    action, given = (value.get("action"), value) if isinstance(value, dict) else (value, {})
+    if not isinstance(action, str) or action not in (*_UNCONDITIONAL, *_PARAMETERS):
+        raise wrong(path, f"{key!r}: must have one of the actions {', '.join((*_UNCONDITIONAL, *_PARAMETERS))}")
+    wanted = _PARAMETERS.get(action, ())
+    parameters = {parameter: text for parameter, text in given.items() if parameter != "action"}
+    if set(parameters) != set(wanted) or not all(isinstance(text, str) for text in parameters.values()):
+        raise wrong(path, f"{key!r}: {action} must have the texts: {', '.join(wanted) or 'none'}")
+    return action, parameters
+
+
+def _add(translation: Translation, tag: str, action: str, parameters: dict[str, str]) -> None:
+    place, vr = name(tag), vr_of_tag(tag)
+    if is_private(tag):
+        translation.note(place, NEEDS_CREATOR)
+    elif action == _REGEXP:
+        _add_regexp(translation, place, tag, parameters)
+    elif action == _VALUE:
+        value = parameters["value"]
+        if value.strip():
+            translation.add(place, tag, {"action": "replace", "value": literal(value)})
+        else:
+            translation.add(place, tag, {"action": "empty"})
+    elif action == _REPLACE_UID:
+        translation.add(place, tag, {"action": "uid"})
+    elif action == _REPLACE_UID_OR_EMPTY:
+        translation.add(place, tag, {"action": "uid" if vr == "UI" else "empty"})
+    elif _PLAIN[action] == "dummy" and tag in PATIENT:
+        translation.note(place, "one value for all patients there; with us each has a pseudonym, as patients: says")
+        translation.add(place, tag, PATIENT[tag])
+    else:
+        _note_plain(translation, place, _PLAIN[action], vr)
+        translation.add(place, tag, {"action": _PLAIN[action]})
+
+
+def _note_plain(translation: Translation, place: str, action: str, vr: str) -> None:
+    if action == "remove" and vr == "DA":
+        translation.note(place, "delete: a date becomes 00010101 there; with us it goes")
+    elif action == "empty" and vr in ("DA", "DT", "TM", "DS", "IS", "FD", "FL", "SL", "SS", "UL", "US"):
+        translation.note(place, "empty: dates and numbers have a dummy value there; with us they are emptied")
+    elif action == "remove" and vr == "SQ":
+        translation.note(place, "delete: the fork leaves a sequence with its items cleaned; with us it goes")
+
+
+def _add_regexp(translation: Translation, place: str, tag: str, parameters: dict[str, str]) -> None:
+    """Theirs replaces each match within the value, and leaves a value without; ours makes a new value of one match."""
+    find, replacement = scoped(parameters["find"]), parameters["replace"]
+    found = _whole(find, replacement) or _within(find, replacement)
+    why = unfit(tag, {"action": "regex"})
+    if why or found is None or "x" in tag:
+        translation.leave(place, tag, why or "regexp: cannot be translated; write a rule with action: regex")
+        return
+    pattern, value = found
+    # At the top level only, as there, and as a condition looks nowhere else. A value without a match comes first.
+    without = {"not": {name(tag): {"matches": find}}}
+    translation.add(place, tag, {"action": "keep", "when": without}, anchored=True)
+    translation.add(place, tag, {"action": "regex", "pattern": pattern, "value": value}, anchored=True)
+    translation.leave(place, tag, "regexp: at the top level only; a value with more than one match goes to quarantine")
+
+
+def _whole(find: str, replacement: str) -> tuple[str, str] | None:
+    """Pattern and value of ours where theirs matches the whole value, so that both mean the same."""
+    compiled = regular(find)
+    if compiled is None or not re.fullmatch(r"\^[^|]*[^|\\]\$", find):
+        return None
+    groups = re.findall(r"\\(\d+|.|$)", replacement)
+    known = {str(number) for number in range(1, compiled.groups + 1)}
+    return (find, replacement) if known.issuperset(groups) else None
+
+
+def _within(find: str, replacement: str) -> tuple[str, str] | None:
+    """Pattern and value of ours for text with exactly one match, whose surroundings stay."""
+    compiled = regular(find)
+    if compiled is None or compiled.groups or compiled.search("") or "\\" in replacement:
+        return None
+    other = rf"((?:(?!{find})[\s\S])*)"
+    pattern = f"^{other}(?:{find}){other}$"
+    before = r"\g<1>" if replacement[:1].isdigit() else r"\1"
+    return (pattern, rf"{before}{replacement}\2") if regular(pattern) else None

@@ -1,0 +1,856 @@
+"""The rules of earlier tools in our language: exactly these rules, and a note for everything else."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scp_anon.errors import ConfigError
+from scp_anon.exchange import KINDS, Imported, export_mmiv, import_rules, regex_tag_change, tag_change
+
+DATA = Path(__file__).parent / "data" / "exchange"
+FILES = {
+    "mmiv": "mmiv-rules.json",
+    "kitware": "kitware-dictionary.json",
+    "kitware-extra": "kitware-extra.json",
+    "dicom-anon": "dicom-anon-spec.dat",
+    "dicom-anon-white-list": "dicom-anon-white-list.json",
+    "ctp": "ctp.script",
+}
+PRIVATE = "private: with us it needs its creator (private: CREATOR); without a rule it is removed"
+OURS = "what becomes of it is not up to rules with us: scp-anon itself says it in every result"
+META = "File Meta Information is written anew with us, whatever it was"
+SHIFT = {"action": "shift-date", "otherwise": "empty"}
+PSEUDONYM = [
+    {"tag": "PatientID", "action": "pseudonym"},
+    {"tag": "PatientName", "action": "replace", "value": "{PatientID}"},
+]
+
+
+def imported(kind: str, name: str = "") -> Imported:
+    """The result for a sample file."""
+    return import_rules(kind, DATA / (name or FILES[kind]))
+
+
+def of(kind: str, text: str, folder: Path) -> Imported:
+    """The result for a file with this text."""
+    path = folder / "rules"
+    path.write_text(text, encoding="utf-8")
+    return import_rules(kind, path)
+
+
+def script(elements: str, folder: Path) -> Imported:
+    """The result for a script of CTP with these elements."""
+    return of("ctp", f"<script>{elements}</script>", folder)
+
+
+def rules_of(result: Imported) -> list[dict[str, object]]:
+    """The rules of a profile."""
+    rules = result.profile["rules"]
+    assert isinstance(rules, list)
+    return rules
+
+
+def without_rules(result: Imported) -> dict[str, object]:
+    """The rest of a profile."""
+    return {key: value for key, value in result.profile.items() if key != "rules"}
+
+
+def told(result: Imported, *parts: str) -> bool:
+    """Whether there is one note that has all of these parts."""
+    return any(all(part in note for part in parts) for note in result.notes)
+
+
+# ---------------------------------------------------------------- mmiv
+
+
+def test_mmiv_rules() -> None:
+    """Each action of a rules.json, and nothing for what our language does not have."""
+    result = imported("mmiv")
+    assert without_rules(result) == {"base": "basic", "variables": {"event": "", "site": ""}}
+    rules = rules_of(result)
+    unknown = next(rule for rule in rules if rule["tag"] == "/BodyPartExamined")
+    assert rules == [
+        {"tag": "StudyDate", **SHIFT},
+        {"tag": "AcquisitionDateTime", **SHIFT},
+        {"tag": "StudyTime", "action": "keep"},
+        {"tag": "AccessionNumber", "action": "hash"},
+        {"tag": "InstitutionName", "action": "replace", "value": "{project}", "create": True},
+        {
+            "tag": "StudyDescription",
+            "action": "regex",
+            "pattern": r"^(\w+) .* (\d+)",
+            "value": r"\1 \2",
+            "otherwise": "empty",
+        },
+        {"tag": "SeriesDescription", "action": "keep"},
+        {"tag": "StationName", "action": "replace", "value": "Scanner number o"},
+        {"tag": "NameOfPhysiciansReadingStudy", "action": "remove"},
+        {"tag": "SOPInstanceUID", "action": "uid"},
+        {"tag": "FailedSOPInstanceUIDList", "action": "uid"},
+        {"tag": "RequestAttributesSequence", "action": "remove"},
+        {"tag": "PatientBirthDate", "action": "empty"},
+        {"tag": "PatientComments", "action": "replace", "value": "in {{braces}}"},
+        {"tag": "ClinicalTrialSiteName", "action": "replace", "value": "{site}"},
+        {"tag": "ClinicalTrialSubjectID", "action": "replace", "value": "{PatientID}", "create": True},
+        {"tag": "ClinicalTrialTimePointID", "action": "replace", "value": "{event}", "create": True},
+        unknown,
+        {"tag": "/BodyPartExamined", "action": "keep"},
+        {"tag": "BodyPartExamined", "action": "replace", "value": "BODYPART"},
+        {"tag": "RadiopharmaceuticalInformationSequence", "action": "keep"},
+        {"tag": "PerformedProcedureStepStartDate", **SHIFT},
+        {
+            "private": "CTP",
+            "group": "0013",
+            "element": "10",
+            "vr": "LO",
+            "action": "replace",
+            "value": "{project}",
+        },
+        {"private": "MITRA OBJECT UTF8 ATTRIBUTES 1.0", "group": "0033", "element": "13", "action": "remove"},
+        {"private": "SIEMENS MED PT", "group": "0071", "element": "22", "vr": "DT", **SHIFT},
+    ]
+    assert unknown["action"] == "replace"
+    assert "|CHEST|" in str(unknown["when"])
+    assert str(unknown["when"]).startswith("{'BodyPartExamined': {'matches': '^(?!(?:ABDOMEN|")
+
+
+def test_mmiv_notes() -> None:
+    """Everything that means something else, and everything that could not be translated, with its row."""
+    assert imported("mmiv").notes == (
+        "all: what has no row is left as it is by mmiv; with us the Basic Profile holds for it",
+        "row 1 StudyDate, row 3 StudyTime, row 6 StudyDescription: where the attribute is missing it is not added: "
+        "only a new value can be",
+        "row 6 StudyDescription: no match: mmiv writes a text of its own; with us the value is emptied",
+        "row 8 StationName: cut to what its VR can hold, as mmiv does",
+        "row 11 FailedSOPInstanceUIDList: mmiv hashes without the project; with us UIDs are keyed by project",
+        "row 12 RequestAttributesSequence: remove of a sequence: mmiv leaves it with its items cleaned; with us it "
+        "goes",
+        "row 13 PatientName, row 14 PatientID: -p is not among the rules; with us patients have the pseudonyms that "
+        "patients: says",
+        f"row 20 PatientIdentityRemoved: {OURS}",
+        "row 21 BodyPartExamined: BODYPART: of the terms that mmiv keeps only the common ones are in this list of ours",
+        "row 24: the tag is in row 23 already, and the first one counts",
+        "row 25 ProjectName: a private attribute that is missing is not added",
+        "row 26 BlockOwner: a private creator: with us it stays where an attribute of its block does",
+        f"row 29 Unknown, row 32 Nothing: {PRIVATE}",
+        "row 30 ProcedureCodeSequence: hash: not possible with us for a value of VR SQ",
+        "row 31 InstitutionalDepartmentName: regexp: has no group, and what is in the groups is the new value",
+        f"row 33 SourceApplicationEntityTitle: {META}",
+        "row 34 Nothing: no attribute of the dictionary: with us it is removed in any case",
+        "row 35 PatientSex: replace: the value is none of VR CS",
+        "hash, hashuid: new UIDs and hashes are keyed with us, and differ; uids: {scheme: mmiv} makes those that mmiv "
+        "made",
+        "incrementdate: -d (42 where it was not given) is not among the rules; dates: {days: N} says it, else each "
+        "patient has an offset",
+        "variables.event: -e is not among the rules: give it here",
+        "variables.site: -s is not among the rules: give it here",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("0008,1030=Trial", {"tag": "StudyDescription", "action": "replace", "value": "Trial", "create": True}),
+        ("0018,0022=FAST", {"tag": "ScanOptions", "action": "replace", "value": "FAST"}),
+        ("0008,1030=keep", {"tag": "StudyDescription", "action": "keep"}),
+        ("0008,1030=", {"tag": "StudyDescription", "action": "empty", "create": True}),
+        ("0008,1030=hash", {"tag": "StudyDescription", "action": "hash", "create": True}),
+        ("0018,1030=remove", {"tag": "ProtocolName", "action": "remove"}),
+        ("0008,0022=incrementdate", {"tag": "AcquisitionDate", **SHIFT}),
+        ("0040,A124=hashuid", {"tag": "UID", "action": "uid"}),
+        ("0008,1010=SITENAME", {"tag": "StationName", "action": "replace", "value": "{site}"}),
+        (
+            "0012,0021=PROJECTNAME",
+            {"tag": "ClinicalTrialProtocolName", "action": "replace", "value": "{project}", "create": True},
+        ),
+    ],
+)
+def test_tag_change(text: str, rule: dict[str, object]) -> None:
+    """--tagchange is one rule; only what mmiv's own table has is added where it is missing."""
+    if text.startswith("0008,1010"):
+        rule = {**rule, "create": True}
+    assert tag_change(text) == rule
+
+
+def test_regex_tag_change() -> None:
+    """--regtagchange: as many groups as there are, a blank between them."""
+    assert regex_tag_change(r"0008,1030=(a+)-(b+)=(c)") == {
+        "tag": "StudyDescription",
+        "action": "regex",
+        "pattern": "(a+)-(b+)=(c)",
+        "value": r"\1 \2 \3",
+        "otherwise": "empty",
+    }
+    assert regex_tag_change("0008,1030=(?i)(x)")["pattern"] == "(?i:(x))"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "0008,1030", "8,1030=x", "0008,103g=x", "0010,0010=x", "0010,0020=hash", "0013,1010=x", "0002,0010=x"),
+        *(
+            "0018,0015=BODYPART",
+            "0028,0010=x",
+            "0008,9999=keep",
+            "0008,0020=hashuid",
+            "0008,1030=a\x00b",
+            "0012,0062=NO",
+        ),
+    ],
+)
+def test_tag_change_refuses(text: str) -> None:
+    """What is no such option, or cannot be one rule of ours."""
+    with pytest.raises(ConfigError, match="--tagchange"):
+        tag_change(text)
+
+
+@pytest.mark.parametrize("text", ["0008,1030=a", "0008,1030=(", "0008,1030=[[:alpha:]](a)", "0028,0010=(1)", "(a)"])
+def test_regex_tag_change_refuses(text: str) -> None:
+    """No group, no regular expression of ours, or no attribute for it."""
+    with pytest.raises(ConfigError, match="--regtagchange"):
+        regex_tag_change(text)
+
+
+def test_export_mmiv() -> None:
+    """Rows for what mmiv can be told; the rest is emptied there, and noted."""
+    text, notes = export_mmiv(
+        [
+            (0x00080020, "StudyDate", "shift-date"),
+            (0x0008002A, "AcquisitionDateTime", "shift-date"),
+            (0x00080030, "StudyTime", "shift-date"),
+            (0x00080018, "SOPInstanceUID", "uid"),
+            (0x00080050, "AccessionNumber", "hash"),
+            (0x00080080, "InstitutionName", "replace:{project}"),
+            (0x00080081, "InstitutionAddress", "remove"),
+            (0x00081030, "StudyDescription", "replace:of {project}"),
+            (0x0008103E, "SeriesDescription", "replace:{{a}}"),
+            (0x00081040, "InstitutionalDepartmentName", "replace:keep"),
+            (0x00081010, "StationName", "dummy"),
+            (0x00100020, "PatientID", "pseudonym"),
+            (0x00291010, "(0029,1010)", "keep"),
+        ]
+    )
+    assert json.loads(text) == [
+        ["0008", "0020", "StudyDate", "incrementdate"],
+        ["0008", "002a", "AcquisitionDateTime", "incrementdatetime"],
+        ["0008", "0030", "StudyTime", "keep"],
+        ["0008", "0018", "SOPInstanceUID", "hashuid+PROJECTNAME"],
+        ["0008", "0050", "AccessionNumber", "hash"],
+        ["0008", "0080", "InstitutionName", "ProjectName"],
+        ["0008", "0081", "InstitutionAddress", "remove"],
+        ["0008", "1030", "StudyDescription", "empty"],
+        ["0008", "103e", "SeriesDescription", "{a}"],
+        ["0008", "1040", "InstitutionalDepartmentName", "empty"],
+        ["0008", "1010", "StationName", "empty"],
+        ["0010", "0020", "PatientID", "Re-Mapped"],
+    ]
+    assert notes == (
+        "all: what has no row is left as it is by mmiv",
+        "uid, hash: mmiv makes them without a key",
+        "StudyDescription: replace: mmiv has no placeholders within a value; exported as empty",
+        "InstitutionalDepartmentName: replace: to mmiv this value is an action, or too long; exported as empty",
+        "StationName: dummy: mmiv has no such action; exported as empty",
+        "PatientID: mmiv always writes what -p says",
+        "(0029,1010): private: mmiv cannot be told its creator, and leaves it as it is",
+        "remove: mmiv of 2024-03-22 and later leaves attributes that it should remove, and all sequences",
+    )
+    assert export_mmiv([])[0] == "[]\n"
+
+
+def test_export_and_import_agree(tmp_path: Path) -> None:
+    """What mmiv can be told comes back as it was."""
+    rules = [
+        (0x00080020, "StudyDate", "shift-date"),
+        (0x00080018, "SOPInstanceUID", "uid"),
+        (0x00080050, "AccessionNumber", "hash"),
+        (0x00080080, "InstitutionName", "replace:{project}"),
+        (0x00081010, "StationName", "replace:{siteid}"),
+        (0x00081030, "StudyDescription", "replace:{{Trial}} of 2020"),
+        (0x00120040, "ClinicalTrialSubjectID", "replace:{PatientID}"),
+        (0x0008103E, "SeriesDescription", "keep"),
+        (0x00081040, "InstitutionalDepartmentName", "remove"),
+        (0x00100030, "PatientBirthDate", "empty"),
+    ]
+    back = rules_of(of("mmiv", export_mmiv(rules)[0], tmp_path))
+    found = [(rule["tag"], f"replace:{rule['value']}" if "value" in rule else rule["action"]) for rule in back]
+    assert found == [(keyword, action) for _, keyword, action in rules]
+
+
+# ---------------------------------------------------------------- kitware
+
+
+def test_kitware_rules() -> None:
+    """Each action of a dictionary; patterns last, the narrower ones first."""
+    result = imported("kitware")
+    assert without_rules(result) == {"base": "basic"}
+    assert rules_of(result) == [
+        {"tag": "/StudyDate", "action": "keep", "when": {"not": {"StudyDate": {"matches": "0701$"}}}},
+        {
+            "tag": "/StudyDate",
+            "action": "regex",
+            "pattern": r"^((?:(?!0701$)[\s\S])*)(?:0701$)((?:(?!0701$)[\s\S])*)$",
+            "value": r"\g<1>0000\2",
+        },
+        {
+            "tag": "/StudyDescription",
+            "action": "keep",
+            "when": {"not": {"StudyDescription": {"matches": "^([A-Z]+) .*$"}}},
+        },
+        {"tag": "/StudyDescription", "action": "regex", "pattern": "^([A-Z]+) .*$", "value": r"\1"},
+        {"tag": "AccessionNumber", "action": "dummy"},
+        {"tag": "InstitutionName", "action": "remove"},
+        {"tag": "InstitutionAddress", "action": "dummy"},
+        {"tag": "ReferencedPerformedProcedureStepSequence", "action": "empty"},
+        {"tag": "ReferencedImageSequence", "action": "empty"},
+        {"tag": "TransactionUID", "action": "uid"},
+        {"tag": "SeriesDate", "action": "remove"},
+        {"tag": "StudyTime", "action": "empty"},
+        {"tag": "PatientName", "action": "replace", "value": "{PatientID}"},
+        {"tag": "PatientID", "action": "keep"},
+        {"tag": "PatientBirthDate", "action": "empty"},
+        {"tag": "PatientComments", "action": "replace", "value": "none"},
+        {"tag": "Occupation", "action": "empty"},
+        {"tag": "StudyInstanceUID", "action": "uid"},
+        {"tag": "(6000,3000)", "action": "remove"},
+        {"tag": "(60xx,3000)", "action": "keep"},
+        {"tag": "(60xx,xxxx)", "action": "remove"},
+    ]
+
+
+def test_kitware_notes() -> None:
+    """What differs, and what is missing."""
+    assert imported("kitware").notes == (
+        "all: what has no rule falls under its own tables of PS3.15, or is left as it is; with us the Basic Profile "
+        "holds",
+        "all: only the top level is looked at there; with us a rule holds at every depth of sequences",
+        "StudyDate, StudyDescription: regexp: at the top level only; a value with more than one match goes to "
+        "quarantine",
+        "SeriesDescription: regexp: cannot be translated; write a rule with action: regex",
+        "ReferencedPerformedProcedureStepSequence: a sequence has no dummy with us: it is emptied",
+        "SeriesDate: delete: a date becomes 00010101 there; with us it goes",
+        "StudyTime, PatientBirthDate: empty: dates and numbers have a dummy value there; with us they are emptied",
+        "PatientName: one value for all patients there; with us each has a pseudonym, as patients: says",
+        "PatientAge: replace: the value is none of VR AS",
+        "StudyID: uid: not possible with us for a value of VR SH",
+        f"MediaStorageSOPInstanceUID: {META}",
+        f"(0029,1010): {PRIVATE}",
+        "(6000,3000): regex: not possible with us for a value of VR OB",
+        "(6000,3000): remove, where no other rule holds, although all of its group is kept",
+    )
+
+
+def test_kitware_extra() -> None:
+    """The fork's form: action, and list of tags."""
+    result = imported("kitware-extra")
+    assert rules_of(result) == [
+        {"tag": "InstanceCreationDate", "action": "remove"},
+        {"tag": "InstanceCreationTime", "action": "keep"},
+        {"tag": "DateOfSecondaryCapture", "action": "remove"},
+        {"tag": "ContentSequence", "action": "remove"},
+        {"tag": "ProtocolName", "action": "keep"},
+        {"tag": "DeviceSerialNumber", "action": "dummy"},
+    ]
+    assert told(result, "InstanceCreationTime: is there twice, and the last one counts")
+    assert told(result, "ContentSequence: delete: the fork leaves a sequence")
+
+
+def test_kitware_patterns_keep_nothing_that_is_open(tmp_path: Path) -> None:
+    """A narrower pattern that we have no rule for is not undone by a wider one."""
+    text = json.dumps(
+        {
+            "(0x6000, 0x3000, 0xFF00, 0xFFFF)": {"action": "replace_with_value", "value": "x"},
+            "(0x6000, 0x0000, 0xFF00, 0x0000)": "keep",
+        }
+    )
+    assert rules_of(of("kitware", text, tmp_path)) == [
+        {"tag": "(60xx,3000)", "action": "remove"},
+        {"tag": "(60xx,xxxx)", "action": "keep"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("find", "replacement", "value", "result"),
+    [
+        ("0701$", "0000", "20200701", "20200000"),
+        ("b+", "-", "abbbc", "a-c"),
+        ("(?i)smith|jones", "X", "to Smith.", "to X."),
+        ("(?i)smith|jones", "X", "Smith and Jones", None),
+        (r"\d", "n", "a1b2", None),
+    ],
+)
+def test_kitware_regexp_replaces_the_same(
+    find: str, replacement: str, value: str, result: str | None, tmp_path: Path
+) -> None:
+    """Our pattern makes of a value what theirs does, or nothing at all where it would leave some of it."""
+    rule = {"action": "regexp", "find": find, "replace": replacement}
+    regex = rules_of(of("kitware", json.dumps({"(0x0008,0x1030)": rule}), tmp_path))[1]
+    match = re.search(f"(?:{regex['pattern']})", value)
+    assert (match and match.expand(str(regex["value"]))) == result
+    assert result is None or re.sub(find, replacement, value) == result
+
+
+@pytest.mark.parametrize(
+    ("find", "replacement"),
+    [("(", "x"), ("x*", "y"), ("(a)", r"\1"), (r"a", r"\g<0>"), ("^(a)$", r"\2"), ("^(a)$", r"\g<1>"), ("[[a]", "b")],
+)
+def test_kitware_regexp_that_differs_is_noted(find: str, replacement: str, tmp_path: Path) -> None:
+    """Groups within a value, empty matches, and what is no expression."""
+    rule = {"action": "regexp", "find": find, "replace": replacement}
+    result = of("kitware", json.dumps({"(0x0008,0x1030)": rule}), tmp_path)
+    assert rules_of(result) == []
+    assert told(result, "StudyDescription: regexp: cannot be translated")
+
+
+# ---------------------------------------------------------------- dicom-anon
+
+
+def test_dicom_anon_spec() -> None:
+    """The first letter of the basic profile's column; sequences always go."""
+    result = imported("dicom-anon")
+    assert without_rules(result) == {"base": "basic"}
+    assert rules_of(result) == [
+        {"tag": "AccessionNumber", "action": "dummy"},
+        {"tag": "AcquisitionDate", "action": "remove"},
+        *PSEUDONYM,
+        {"tag": "ContentDate", "action": "dummy"},
+        {"tag": "StudyDescription", "action": "remove"},
+        {"tag": "ProtocolName", "action": "replace", "value": "REDACTED"},
+        {"tag": "PatientAge", "action": "dummy"},
+        {"tag": "StudyInstanceUID", "action": "uid"},
+        {"tag": "ReferencedImageSequence", "action": "remove"},
+        {"tag": "VerifyingObserverSequence", "action": "remove"},
+        {"tag": "ImageType", "action": "remove"},
+        {"tag": "(60xx,3000)", "action": "remove"},
+    ]
+    assert result.notes == (
+        "all: what is not in the file is removed there if it is text, else kept; with us the Basic Profile holds for "
+        "it",
+        "line 31: private attributes: removed with us, where no rule names their creator",
+        "line 23: ImageType is there again below, and the last one counts",
+        "line 1 AccessionNumber: D, Z: CLEANED, or a number in each study, there; with us the same dummy for all",
+        "line 5 PatientID, line 7 PatientName: numbered in each study there; with us a patient has a pseudonym, as "
+        "patients: says",
+        "line 11 StudyDescription, line 13 ProtocolName, line 33 SeriesDescription: C: in its profile clean a value on "
+        "the white list stays; import that file as well",
+        "line 13 ProtocolName: R: the text is that of -f where it was not given",
+        "line 15 PatientAge: R: its VR cannot hold a text of one's own; it has a dummy",
+        "line 17 StudyInstanceUID, line 27 MediaStorageSOPInstanceUID: U: new UIDs are of the time of day there; with "
+        "us keyed, the same for the same",
+        "line 21 VerifyingObserverSequence: dicom-anon removes every sequence, and so does this rule, whatever its "
+        "code",
+        f"line 25 SOPClassUID: {OURS}",
+        f"line 27 MediaStorageSOPInstanceUID: {META}",
+        "line 29 (60xx,3000): dicom-anon cannot read a tag with x; with us it means all of these attributes",
+        "line 33 SeriesDescription: nothing: is no action; must be X, K, U, D, Z or R",
+    )
+
+
+def test_dicom_anon_white_list() -> None:
+    """A value stays if it is on the list, and so are all others of the attribute."""
+    result = imported("dicom-anon-white-list")
+    one = r"neck[\s\-_,.]*study"
+    two = rf"(?:{one}|c[\s\-_,.]*t[\s\-_,.]*head[\s\-_,.]*1)"
+
+    def kept(keyword: str, allowed: str) -> dict[str, object]:
+        inner = {keyword: {"matches": f"(?i)^{allowed}$"}, "not": {keyword: {"matches": f"(?i)^(?!{allowed}$)"}}}
+        return {"tag": f"/{keyword}", "action": "keep", "when": inner}
+
+    assert rules_of(result) == [
+        kept("StudyDescription", two),
+        kept("ImageLaterality", "(?:l|r)"),
+        kept("SeriesDescription", one),
+    ]
+    assert result.notes == (
+        "all: what is not on the list falls under the spec file there; with us the Basic Profile holds",
+        "all: holds at the top level only; dicom-anon removes every sequence",
+        "all: holds there only for what the spec file marks C or does not have",
+        "StudyDescription value 3: has neither letters nor digits",
+        f"(0029,1010): {PRIVATE}",
+        "(60xx,0022): a pattern: a condition of ours needs one attribute",
+    )
+
+
+# ---------------------------------------------------------------- CTP
+
+
+def test_ctp_settings() -> None:
+    """What the script says of all: dates, UIDs, patients, and what is not admitted."""
+    result = imported("ctp")
+    assert without_rules(result) == {
+        "base": "basic",
+        "options": ["retain-safe-private"],
+        "dates": {"days": -3210},
+        "uids": {"scheme": "keyed", "root": "1.2.840.99999.1"},
+        "patients": {"scheme": "table", "file": "ptid.csv"},
+        "admit": [
+            {
+                "when": {"all": [{"ImageType": {"exists": True}}, {"ImageType": {"matches": r"(?i)SCREEN\ SAVE"}}]},
+                "then": "quarantine",
+            }
+        ],
+    }
+
+
+def test_ctp_rules() -> None:
+    """Each function that means the same with us; conditions at the top level."""
+    ct = {"Modality": {"matches": "^(?i:CT)$"}}
+    only_ct = {**ct, "not": {"Modality": {"matches": "^(?!(?i:CT)$)"}}}
+    axial = {"SeriesDescription": {"matches": "^(?:(?i:axial.+))$"}}
+    only_axial = {**axial, "not": {"SeriesDescription": {"matches": "^(?!(?:(?i:axial.+))$)"}}}
+    assert rules_of(imported("ctp")) == [
+        {"tag": "/ImageType", "action": "keep", "when": {"not": {"ImageType": {"matches": r"(?i)SCREEN\ SAVE"}}}},
+        {"tag": "InstanceCreationDate", **SHIFT},
+        {"tag": "SOPInstanceUID", "action": "uid"},
+        {"tag": "AccessionNumber", "action": "hash", "length": 12},
+        {"tag": "InstitutionName", "action": "replace", "value": "North {{1}}"},
+        {"tag": "ReferringPhysicianName", "action": "empty"},
+        {"tag": "StationName", "action": "lookup", "file": "station.csv", "otherwise": "remove"},
+        {
+            "tag": "/StudyDescription",
+            "action": "keep",
+            "when": {"all": [only_ct, {"StudyDescription": {"exists": True}}]},
+        },
+        {
+            "tag": "/StudyDescription",
+            "action": "remove",
+            "when": {"all": [only_ct, {"StudyDescription": {"exists": False}}]},
+        },
+        {"tag": "/StudyDescription", "action": "remove", "when": {"not": ct}},
+        {"tag": "/SeriesDescription", "action": "keep", "when": only_axial},
+        {"tag": "/SeriesDescription", "action": "replace", "value": "Removed by script", "when": {"not": axial}},
+        {
+            "tag": "/PhysiciansOfRecord",
+            "action": "remove",
+            "when": {"not": {"PhysiciansOfRecord": {"matches": r"\S"}}},
+        },
+        {"tag": "OperatorsName", "action": "hash"},
+        {"tag": "ReferencedStudySequence", "action": "keep"},
+        {"tag": "PatientName", "action": "replace", "value": "{PatientID}"},
+        {"tag": "PatientID", "action": "pseudonym"},
+        {"tag": "PatientComments", "action": "empty"},
+        {"tag": "ClinicalTrialSubjectID", "action": "replace", "value": "{PatientID}", "create": True},
+        {"tag": "ClinicalTrialSiteID", "action": "replace", "value": "7", "create": True},
+        {
+            "private": "CTP",
+            "group": "0013",
+            "element": "12",
+            "vr": "LO",
+            "action": "replace",
+            "value": "North {{1}}",
+        },
+        {"private": "SIEMENS CSA HEADER", "group": "0029", "element": "10", "action": "keep"},
+        {"tag": "BodyPartExamined", "action": "empty"},
+        {"tag": "/StudyInstanceUID", "action": "keep"},
+        {"tag": "StudyInstanceUID", "action": "uid"},
+        {"tag": "HistogramSequence", "action": "remove"},
+        {"tag": "ProtocolName", "action": "remove"},
+        {"tag": "DeviceSerialNumber", "action": "remove"},
+        {"tag": "(0018,xxxx)", "action": "keep"},
+        {"tag": "(60xx,xxxx)", "action": "remove"},
+    ]
+
+
+def test_ctp_notes() -> None:
+    """Every other function, with its element."""
+    nothing = "there is nothing like it with us"
+    assert imported("ctp").notes == (
+        "k safeprivateelements: with us safe is what the option retain-safe-private takes for it",
+        "all: what no element names is left as it is there; with us the Basic Profile holds for it",
+        "all: items of sequences are left as they are there, but for @process; with us a rule holds at every depth",
+        'en="F": 4 switched off, and skipped',
+        "r curves: switched off, so they stay there; with us the Basic Profile removes them",
+        f"(0008,0005) SpecificCharacterSet, (0012,0062) PatientIdentityRemoved: {OURS}",
+        "(0008,0021) SeriesDate: @incrementdate: by other days than the first one; with us they are the same for all",
+        "@hashuid: new UIDs are keyed with us, and differ",
+        "@hash, @hashname, @hashptid: hashes are keyed with us, of letters and digits, and differ",
+        "(0008,0081) InstitutionAddress: @NOWHERE: there is no such parameter",
+        "station.csv: make it of the lookup table: CSV with the columns original, new",
+        f"(0008,1048) PhysiciansOfRecord: @initials: {nothing}",
+        "(0010,0010) PatientName @hashptid, (0010,0020) PatientID @lookup: with us a patient has the pseudonym that "
+        "patients: says, here and elsewhere",
+        "patients ptid.csv: make it of the lookup table: CSV with the columns id, pseudonym",
+        f"(0010,0030) PatientBirthDate: @modifydate: {nothing}",
+        f"(0010,1010) PatientAge: @round: {nothing}",
+        "(0010,4000) PatientComments @blank: blanks are padding with us: the value is emptied",
+        f"(0013,0010), (0029,1099): {PRIVATE}",
+        "(0018,1030) ProtocolName: @date: more than one function, or text with it",
+        f"(0018,1000) DeviceSerialNumber: @contents: {nothing}",
+        "(0020,0010) StudyID: @hashuid: of another attribute",
+        "(6000,3000): r overlays removes it, whatever its script says",
+        "k 0018: keeps what no element names, also against the Basic Profile",
+        "ProtocolName, DeviceSerialNumber: remove, where no other rule holds, although all of its group is kept",
+    )
+
+
+def test_ctp_unspecified_elements() -> None:
+    """They go, group by group, but for what an instance cannot be without and what nobody may have a rule for."""
+    result = imported("ctp", "ctp-unspecified.script")
+    rules = rules_of(result)
+    assert rules[:4] == [
+        {"tag": "Modality", "action": "keep"},
+        {"tag": "DataSetTrailingPadding", "action": "remove"},
+        *PSEUDONYM,
+    ]
+    tags = {str(rule["tag"]): rule["action"] for rule in rules}
+    assert tags["/(0018,xxxx)"] == "remove"
+    assert tags["(0020,xxxx)"] == "keep"
+    assert tags["/(0008,1xxx)"] == "remove"
+    assert tags["/ImageType"] == "remove"
+    for spared in ("/(0008,xxxx)", "/SOPInstanceUID", "/SOPClassUID", "/SpecificCharacterSet", "/(0028,xxxx)"):
+        assert spared not in tags
+    # A rule that others leave nothing to would be a fault of the profile.
+    assert "/(FFFC,xxxx)" not in tags
+    assert "/(0020,xxxx)" not in tags
+    assert told(result, "r unspecifiedelements PatientID, r unspecifiedelements PatientName: not removed")
+    assert told(result, "(0010,0020) PatientID: @truncate: there is nothing like it with us")
+    assert told(result, "(0008,0060) Modality @require: a missing attribute is not added")
+
+
+def test_ctp_kept_groups_keep_nothing_that_is_open(tmp_path: Path) -> None:
+    """What a script says of one element, and we cannot, is not undone by its group."""
+    result = script(
+        '<e en="T" t="00100020" n="x">@round(this,10)</e><e en="T" t="0020000e" n="x">@truncate(this,1)</e>'
+        '<e en="T" t="00204000" n="x">@time()</e><k en="T" t="10"/><k en="T" t="0020"/>',
+        tmp_path,
+    )
+    assert rules_of(result) == [
+        {"tag": "PatientID", "action": "pseudonym"},
+        {"tag": "SeriesInstanceUID", "action": "uid"},
+        {"tag": "ImageComments", "action": "remove"},
+        {"tag": "(0010,xxxx)", "action": "keep"},
+        {"tag": "(0020,xxxx)", "action": "keep"},
+    ]
+
+
+def test_ctp_overlays_go_also_where_their_group_is_kept(tmp_path: Path) -> None:
+    """As CTP does it; curves it keeps."""
+    groups = "".join(f'<k en="T" t="{group}"/>' for group in ("6000", "5000", "0009", "0002", "0006"))
+    result = script(f'{groups}<r en="T" t="overlays"/><r en="T" t="curves"/><r en="T" t="others"/>', tmp_path)
+    assert rules_of(result) == [
+        {"tag": "(5000,xxxx)", "action": "keep"},
+        {"tag": "(50xx,xxxx)", "action": "remove"},
+        {"tag": "(60xx,xxxx)", "action": "remove"},
+    ]
+    assert told(result, "k 6000: r overlays removes it all the same")
+    assert told(result, "k 0009: private")
+    assert told(result, f"k 0002: {META}")
+    assert told(result, "k 0006: no attribute of the dictionary")
+    assert told(result, "r others: there is nothing like it")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *("append", "call", "contents", "date", "dateinterval", "decrypt", "hashdate", "lowercase", "modifydate"),
+        *("pathelement", "round", "skip", "time", "truncate", "uppercase", "value", "nosuch"),
+    ],
+)
+def test_ctp_other_functions_are_noted(function: str, tmp_path: Path) -> None:
+    """Nothing that we cannot say is dropped in silence."""
+    result = script(f'<e en="T" t="00081030" n="StudyDescription">@{function}(this)</e>', tmp_path)
+    assert rules_of(result) == []
+    assert told(result, "(0008,1030) StudyDescription: ", f"@{function}", "there is nothing like it with us")
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("@if(Nothing,exists){@keep()}{@remove()}", "@if(Nothing): is no attribute"),
+        ("@if(this,greaterthan,5){@keep()}{@remove()}", "@if(..,greaterthan)"),
+        ('@if(this,matches,".*"){@keep()}{@remove()}', "would hold for a missing attribute"),
+        ('@if(this,matches,"[a-z&amp;&amp;[^b]]"){@keep()}{@remove()}', "means something else"),
+        ('@if(this,equals,""){@keep()}{@remove()}', "cannot be said of this value"),
+        (r'@if(this,contains,"A\\B"){@keep()}{@remove()}', "cannot be said of this value"),
+        ("@if(this,exists)", "@if: has no clause"),
+        ("@if(this,exists){@select(){@keep()}{@remove()}}{@keep()}", "@select: not possible here"),
+        ("@select(){@keep()}", "@select: not possible here"),
+        ("@keep", "a function that cannot be read"),
+        ("@keep(", "a function that has no end"),
+        ("@keep()@empty()", "@keep, @empty: more than one function"),
+        ("@incrementdate(StudyDate,5)", "@incrementdate: of another attribute"),
+        ("@hash()x", "@hash: more than one function, or text"),
+        ("@lookup(this,../up)", "no file of this name"),
+        ("@lookup(this,k,default,x)", "@lookup(..,default)"),
+        ("@hashuid(@R,this,PatientID)", "@hashuid: of more than one attribute"),
+    ],
+)
+def test_ctp_calls_that_differ_are_noted(code: str, why: str, tmp_path: Path) -> None:
+    """A known function in a form that means something else."""
+    result = script(f'<p t="R">1.2.3</p><e en="T" t="00081030" n="x">{code}</e>', tmp_path)
+    assert told(result, "(0008,1030) StudyDescription: ", why)
+
+
+@pytest.mark.parametrize("days", ["0", "x", "99999", ""])
+def test_ctp_days_that_cannot_be(days: str, tmp_path: Path) -> None:
+    """No days, or too many, are no dates: of ours."""
+    result = script(f'<p t="D">{days}</p><e en="T" t="00080020" n="x">@incrementdate(this,@D)</e>', tmp_path)
+    assert result.profile == {"base": "basic", "rules": []}
+    assert told(result, "(0008,0020) StudyDate: @incrementdate: its days are none")
+
+
+def test_ctp_quarantine_without_condition(tmp_path: Path) -> None:
+    """Where the element is, the instance is held."""
+    result = script('<e en="T" t="00281234" n="x">@quarantine()</e><e en="T" t="00104000">@quarantine()</e>', tmp_path)
+    assert result.profile["admit"] == [{"when": {"PatientComments": {"exists": True}}, "then": "quarantine"}]
+    assert told(result, "(0028,1234): @quarantine: not possible here")
+
+
+def test_ctp_names_of_the_script_are_understood(tmp_path: Path) -> None:
+    """Keywords of its own library are those that the script itself has, also where it is switched off."""
+    result = script(
+        '<e en="F" t="00081111" n="RefPPSSeq"></e>'
+        '<e en="T" t="00081030" n="x">@if(RefPPSSeq,exists){@keep()}{@remove()}</e>'
+        '<e en="T" t="0008103e" n="x">@if([0008,1111],exists){@keep()}{@remove()}</e>',
+        tmp_path,
+    )
+    there = {"ReferencedPerformedProcedureStepSequence": {"exists": True}}
+    assert [rule["when"] for rule in rules_of(result)[::2]] == [there, there]
+
+
+def test_ctp_nested_too_deeply(tmp_path: Path) -> None:
+    """Conditions within conditions have an end."""
+    code = "@if(this,exists){" * 3000 + "@keep()" + "}{@remove()}" * 3000
+    result = script(f'<e en="T" t="00081030" n="x">{code}</e>', tmp_path)
+    assert told(result, "@if: not possible here with us")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<!DOCTYPE script [<!ENTITY a "b">]><script/>',
+        "<!doctype script><script/>",
+        "<script><!ENTITY></script>",
+        "<script>",
+        "<other/>",
+        "<script><x/></script>",
+        '<script><e en="T" t="0010" n="x">@keep()</e></script>',
+        '<script><e en="T" t="00100010" n="x"><b/></e></script>',
+        '<script><k en="T" t="group"/></script>',
+        "set.[0010,0010]PatientName=@keep()",
+        "",
+    ],
+)
+def test_ctp_malformed(text: str, tmp_path: Path) -> None:
+    """What is no script, or could make the parser do more than parse."""
+    with pytest.raises(ConfigError, match="rules: "):
+        of("ctp", text, tmp_path)
+
+
+# ---------------------------------------------------------------- all of them
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        *(("mmiv", text) for text in ("{}", "[1]", "[[]]", '[["0008","0020","a"]]', '[["8","0020","a","b"]]', "[", "")),
+        *(("mmiv", text) for text in ('[["0008","0020","a",1]]', '[["0008","0020","a","b","","",""]]', '["\\ud800"]')),
+        *(("kitware", text) for text in ("[]", '{"a": "keep"}', '{"(0x0008,0x0020)": "no"}', "1" * 5000, "[" * 9999)),
+        *(("kitware", text) for text in ('{"(0x0008,0x0020)": {"action": "regexp", "find": "a"}}', '{"a":1,"a":2}')),
+        ("kitware", '{"(0x0008,0x0020)": {"action": "keep", "find": "a"}}'),
+        ("kitware", '{"(0x00,0x0020)": "keep"}'),
+        ("kitware", '{"(0x0008,0x0020,0xF,0x1)": "keep"}'),
+        *(
+            ("kitware-extra", text)
+            for text in ("[]", '{"regexp": []}', '{"keep": 1}', '{"keep": [1]}', '{"keep": [["a"]]}')
+        ),
+        *(("dicom-anon", text) for text in ("", "Name", "Name\t(0008,0020)\n", "Name\tTag\nN\tN\tX\n", "a\n\n\nb")),
+        *(("dicom-anon-white-list", text) for text in ("[]", '{"a": []}', '{"0008,1030": "a"}', '{"0008,1030": [1]}')),
+        ("dicom-anon-white-list", '{"0008,1030": ["a"], "(0008,1030)": ["b"]}'),
+    ],
+)
+def test_malformed(kind: str, text: str, tmp_path: Path) -> None:
+    """An error names the file."""
+    with pytest.raises(ConfigError) as raised:
+        of(kind, text, tmp_path)
+    assert str(raised.value).startswith(f"{tmp_path / 'rules'}: ")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_unreadable(kind: str, tmp_path: Path) -> None:
+    """No file, a folder, or no text."""
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "missing", tmp_path, tmp_path / "binary"):
+        with pytest.raises(ConfigError) as raised:
+            import_rules(kind, path)
+        assert str(raised.value).startswith(f"{path}: ")
+
+
+def test_too_large(tmp_path: Path) -> None:
+    """More than any tool's rules are."""
+    with pytest.raises(ConfigError, match="rules: larger than"):
+        of("mmiv", " " * ((1 << 22) + 1), tmp_path)
+
+
+def test_unknown_kind(tmp_path: Path) -> None:
+    """There are these kinds only."""
+    assert set(KINDS) == set(FILES)
+    with pytest.raises(ConfigError, match="unknown kind 'other'; there is: mmiv, kitware"):
+        import_rules("other", tmp_path)
+
+
+def test_a_mark_of_byte_order_is_no_fault(tmp_path: Path) -> None:
+    """Editors of some systems write one."""
+    assert rules_of(of("kitware", '\ufeff{"(0x0008,0x1030)": "keep"}', tmp_path)) == [
+        {"tag": "StudyDescription", "action": "keep"}
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_profiles_are_yaml_without_anchors(kind: str) -> None:
+    """A profile can be written as it is, and is what it was when it is read."""
+    profile = imported(kind).profile
+    text = yaml.safe_dump(profile, sort_keys=False)
+    assert "&id" not in text
+    assert yaml.safe_load(text) == profile
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_notes_are_lines(kind: str) -> None:
+    """One line each, of which none is there twice."""
+    notes = imported(kind).notes
+    assert len(set(notes)) == len(notes)
+    assert all(note == " ".join(note.split()) and ": " in note for note in notes)
+
+
+SCRAPS = st.sampled_from(
+    [*'{}[]()<>"@\\,:x\n\t\x00', "0x", "@if(", "@keep()", "60xx", "(?", "null", "&", "\u20ac", "9" * 40]
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+def test_damaged_files_are_told_apart_or_read(
+    kind: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whatever a file holds, it is imported as something that YAML can hold, or refused with its name."""
+    text = (DATA / FILES[kind]).read_text(encoding="utf-8")
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        text = text[:start] + data.draw(SCRAPS | st.text(max_size=3)) + text[start + data.draw(st.integers(0, 12)) :]
+    path = tmp_path_factory.getbasetemp() / f"damaged-{kind}"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        result = import_rules(kind, path)
+    except ConfigError as error:
+        assert str(error).startswith(f"{path}: ")
+    else:
+        assert yaml.safe_load(yaml.safe_dump(result.profile)) == result.profile
+        assert all("\n" not in note for note in result.notes)
+
+
+@given(text=st.text(max_size=30) | st.from_regex(r"0008,1030=.{0,20}", fullmatch=True))
+def test_changes_are_rules_or_refused(text: str) -> None:
+    """An option of a command line is a rule, or an error."""
+    for change in (tag_change, regex_tag_change):
+        try:
+            rule = change(text)
+        except ConfigError:
+            continue
+        assert yaml.safe_load(yaml.safe_dump(rule)) == rule
