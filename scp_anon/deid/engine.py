@@ -22,7 +22,8 @@ from scp_anon.deid.custom import Custom
 from scp_anon.deid.identity import Identity
 from scp_anon.deid.instance import FACTS, SOP_INSTANCE_UID, Instance, Scope
 from scp_anon.deid.lint import ProfileSource, load_profile
-from scp_anon.deid.private import PrivateRules, declarations
+from scp_anon.deid.private import PRIVATE_DATA_ELEMENT_CHARACTERISTICS as DECLARATIONS
+from scp_anon.deid.private import declarations
 from scp_anon.deid.profile import Profile
 from scp_anon.deid.settings import BASIC
 from scp_anon.deid.splice import Piece, splice
@@ -220,18 +221,21 @@ class Deidentifier:
 
     def _scan(self, buffer: Buffer, start: int, syntax: TransferSyntax) -> list[FoundRule]:
         """Find what the profile rules on. Raises Irregular or Undecodable."""
-        rules = self._profile.rules
-        if isinstance(rules.private, PrivateRules):
+        rules, required = self._profile.rules, self._profile.required
+        found = scan(buffer, start, len(buffer), syntax, rules, required)
+        private = self._profile.private
+        if private is not None and any(tag == DECLARATIONS for _, tag, *_ in found):
             declared = declarations(buffer, start, len(buffer), syntax)
             if declared:
-                rules = rules.with_private(rules.private.with_declared(declared))
-        return scan(buffer, start, len(buffer), syntax, rules, self._profile.required)
+                rules = rules.with_private(private.with_declared(declared))
+                found = scan(buffer, start, len(buffer), syntax, rules, required)
+        return found
 
     def _instance(self, buffer: Buffer, found: list[FoundRule], context: Mapping[str, str]) -> Instance:
         """What is known of the instance. Raises Undecodable or Filtered for one that is not to be passed on."""
         profile = self._profile
         facts = {
-            tag: bytes(buffer[value : min(end, value + _LONGEST_FACT)])
+            tag: bytes(buffer[value : end if end - value < _LONGEST_FACT else value + _LONGEST_FACT])
             for _, tag, start, value, end, _ in found
             if tag in profile.facts and end > start
         }

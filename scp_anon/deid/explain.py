@@ -41,8 +41,16 @@ _WORDS: Final = {
     "function": "whatever the function says",
 }
 _PLAIN: Final = {
-    "X": "remove", "Z": "empty", "D": "dummy", "U": "uid", "K": "keep",
-    "Z/D": "dummy", "X/Z": "empty", "X/D": "dummy", "X/Z/D": "dummy", "X/Z/U*": "keep",
+    "X": "remove",
+    "Z": "empty",
+    "D": "dummy",
+    "U": "uid",
+    "K": "keep",
+    "Z/D": "dummy",
+    "X/Z": "empty",
+    "X/D": "dummy",
+    "X/Z/D": "dummy",
+    "X/Z/U*": "keep",
 }
 _CLEANED: Final = {
     "DA": "date moved",

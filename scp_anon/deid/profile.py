@@ -23,7 +23,7 @@ from scp_anon.deid.identity import KEY_BYTES, Identity
 from scp_anon.deid.instance import FACTS, SOP_CLASS_UID, SPECIFIC_CHARACTER_SET, STUDY_INSTANCE_UID, Instance, Scope
 from scp_anon.deid.mmiv import uid_rule
 from scp_anon.deid.patients import Fixed, Hashed, Patients, Table
-from scp_anon.deid.private import PrivateRules
+from scp_anon.deid.private import PRIVATE_DATA_ELEMENT_CHARACTERISTICS, PrivateRules
 from scp_anon.deid.rules import Rulebook
 from scp_anon.deid.settings import BASIC, FixedPatients, HashedPatients, ProfileFile
 from scp_anon.deid.standard_rules import (
@@ -88,9 +88,9 @@ class Profile:
         self.standard = standard_rules(self._options())
         self.own = tuple(self._own_rules())
         self.chain = Chain(self.standard, self.own, dict(_functions(custom)))
-        self.facts = FACTS | {STUDY_INSTANCE_UID} | self._fact_tags()
         self.created = self._created()
         self.private = self._private_rules()
+        self.facts = FACTS | {STUDY_INSTANCE_UID} | self._fact_tags()
         required = {**self.created, **self._required(version)}
         self.required = tuple(sorted(required))
         self.rules = self._compiled(required)
@@ -142,6 +142,8 @@ class Profile:
 
     def _fact_tags(self) -> frozenset[int]:
         tags = self.admission.tags.union(*(own.condition.tags for own in self.own if own.condition is not None))
+        if self.private is not None:
+            tags |= {PRIVATE_DATA_ELEMENT_CHARACTERISTICS}
         return tags | cleaning.IDENTITY if self.cleaner is not None else tags
 
     def _private_rules(self) -> PrivateRules | None:

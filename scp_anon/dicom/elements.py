@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 from typing import Final, TypeAlias
 
@@ -27,7 +28,7 @@ def encode_element(tag: int, vr: str, value: Value, explicit: bool) -> bytes:
     Raises Undecodable for a value that is too long for a VR with a 16-bit length.
     """
     if isinstance(value, tuple):
-        value = b"".join(encode_item(item, explicit) for item in value)
+        value = _encode_items(value, explicit)
     elif len(value) % 2:
         value += b"\0" if vr in _NUL_PADDED else b" "
     group, element = tag >> 16, tag & 0xFFFF
@@ -38,6 +39,12 @@ def encode_element(tag: int, vr: str, value: Value, explicit: bool) -> bytes:
     if len(value) >= _SHORT_LIMIT:
         raise Undecodable(Reason.MALFORMED, "value too long for its VR")
     return _short_header(group, element, vr.encode("ascii"), len(value)) + value
+
+
+@lru_cache(1024)
+def _encode_items(items: Items, explicit: bool) -> bytes:
+    # Those that we write are few, and the same for most instances.
+    return b"".join(encode_item(item, explicit) for item in items)
 
 
 def encode_item(item: DataSet, explicit: bool) -> bytes:

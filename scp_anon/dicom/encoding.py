@@ -273,7 +273,7 @@ class _Scan(Generic[R]):
             if explicit and rule is not None and rule.descends and not is_plausible(tag, vr):
                 raise Irregular(Reason.MALFORMED, tag)
             sequence = None
-            if length == UNDEFINED_LENGTH or (rule is not None and rule.descends):
+            if length == UNDEFINED_LENGTH or (rule is not None and rule.descends and vr in _MAY_BE_SEQUENCE):
                 stop, sequence = self._value(tag, vr, value, length, end, explicit, rule)
             else:
                 stop = value + length
@@ -310,14 +310,8 @@ class _Scan(Generic[R]):
         stop = value + length
         if stop > end:
             raise Irregular(Reason.TRUNCATED, tag)
-        if not descends:
+        if not descends or (vr != _SQ and vr_of(tag) != "SQ"):
             return stop, None
-        if vr != _SQ:
-            if vr_of(tag) != "SQ":
-                return stop, None
-            if vr not in _MAY_BE_SEQUENCE:
-                # What should be items is opaque: it cannot be ruled on.
-                raise Irregular(Reason.MALFORMED, tag)
         return stop, self._sequence(value, stop, explicit and vr != _UN, False, rule)[0]
 
     def _sequence(self, pos: int, end: int, explicit: bool, undefined: bool, rule: R | None) -> tuple[Sequence[R], int]:
