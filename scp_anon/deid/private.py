@@ -61,7 +61,12 @@ class PrivateRules:
             for row in safe
             if (rule := self._by_vr(row.vr)) is not None
         }
+        self._creators = {creator for creator, *_ in (*own, *self._safe)}
         self.creator = Rule("LO", descends=True)
+
+    def knows(self, creator: bytes) -> bool:
+        """Whether anything in blocks of this creator has a rule."""
+        return creator in self._creators
 
     def rule(self, creator: bytes, group: int, offset: int, vr: int, length: int) -> Rule | None:
         """The rule for the element of this offset in a block of `creator`, of this encoded VR (0: not told), if any."""
@@ -156,6 +161,10 @@ class _WithDeclared(PrivateRules):
         self._rules = rules
         self._declared = declared
         self.creator = rules.creator
+
+    def knows(self, creator: bytes) -> bool:
+        """As without declarations, or declared."""
+        return self._rules.knows(creator) or any(creator == declared for declared, _ in self._declared)
 
     def rule(self, creator: bytes, group: int, offset: int, vr: int, length: int) -> Rule | None:
         """As without declarations; else by the VR that the element is written with, which must be told."""

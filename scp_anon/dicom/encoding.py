@@ -114,6 +114,9 @@ class Private(Protocol[R_co]):
     def creator(self) -> R_co:
         """The rule for a private creator in whose block something has a rule."""
 
+    def knows(self, creator: bytes) -> bool:
+        """Whether anything in blocks of this creator has a rule."""
+
     def rule(self, creator: bytes, group: int, offset: int, vr: int, length: int) -> R_co | None:
         """The rule for the element of this offset in a block of `creator`, of this encoded VR (0: not told), if any."""
 
@@ -221,7 +224,11 @@ class _Scan(Generic[R]):
                         and vr in _SHORT
                         and other is not None
                         and rules.get(tag, other) is other
-                        and (private is None or not group & 1)
+                        and (
+                            private is None
+                            or not group & 1
+                            or (element > 0xFF and (group << 8 | element >> 8) not in creators)
+                        )
                     ):
                         # Neighbours that share the rule are one range: a hundred private elements cost one entry.
                         last = tag
@@ -263,8 +270,10 @@ class _Scan(Generic[R]):
             rule = rules.get(tag, other)
             if private is not None and group & 1:
                 if 0x10 <= element <= 0xFF and length <= _LONGEST_CREATOR:
-                    creators[group << 8 | element] = bytes(buffer[value : value + length]).strip(b" \0"), len(found)
-                    run = -1
+                    creator = bytes(buffer[value : value + length]).strip(b" \0")
+                    if private.knows(creator):
+                        creators[group << 8 | element] = creator, len(found)
+                        run = -1
                 elif (block := creators.get(group << 8 | element >> 8)) is not None:
                     known = private.rule(block[0], group, element & 0xFF, vr, length)
                     if known is not None:
@@ -286,8 +295,8 @@ class _Scan(Generic[R]):
                 else:
                     run_start = (tag, pos, value)
                     found.append((other, *run_start, stop, None))
-                # A private creator is no part of a range: it may turn out to be needed.
-                run = -1 if private is not None and group & 1 and element <= 0xFF else stop
+                # A private creator that is known is no part of a range: it may turn out to be needed.
+                run = -1 if element <= 0xFF and (group << 8 | element) in creators else stop
             pos = stop
         if pos != end or delimited:
             raise Irregular(Reason.TRUNCATED, max(last, 0))
