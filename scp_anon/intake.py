@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from scp_anon.dicom.encoding import Irregular, read_values
+from scp_anon.dicom.encoding import Irregular
 from scp_anon.dicom.normalise import inflate_head
 from scp_anon.dicom.part10 import FileMeta, encode_file_meta
 from scp_anon.dicom.uids import transfer_syntaxes
+from scp_anon.dicom.values import read_values
 from scp_anon.errors import Refused, Undecodable
 from scp_anon.network.scp import StoreRequest
 from scp_anon.spool import Draft, Entry, Spool, refusal

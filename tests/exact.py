@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from pydicom.charset import convert_encodings, decode_bytes
 
-from scp_anon.deid.dummies import BY_TAG, BY_VR, NEVER_EMPTY
+from scp_anon.deid.dummies import BY_TAG, BY_VR
 from scp_anon.deid.identity import Identity
 from scp_anon.dicom.dictionary import dictionary
 from scp_anon.dicom.elements import DataSet, Value
@@ -99,7 +99,7 @@ def _element(element: Element, patient: Patient, methods: tuple[bytes, ...]) -> 
     if code == "D":
         return _dummy(element, vr, BY_TAG.get(tag) or BY_VR[vr])
     if code == "Z":
-        return _dummy(element, vr, NEVER_EMPTY.get(tag, () if vr == "SQ" else b""))
+        return _dummy(element, vr, () if vr == "SQ" else b"")
     if isinstance(element.value, bytes):
         return element
     inside = replace(patient, enclosing=tag)

@@ -17,7 +17,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 import scp_anon
-from scp_anon.deid.dummies import BY_TAG, BY_VR, NEVER_EMPTY
+from scp_anon.deid.dummies import BY_TAG, BY_VR
 from scp_anon.deid.identity import Identity
 from scp_anon.dicom.dictionary import dictionary
 from scp_anon.dicom.elements import DataSet, Value
@@ -158,7 +158,7 @@ def _data_set(source: Plain, identity: Identity, patient: bytes, terms: list[str
         elif action == "U" or (action == "D" and vr == "UI") or tag == SOP_CLASS_UID:
             result[tag] = b"\\".join(_new_uid(uid.strip(b"\0 "), identity) for uid in _raw(source, tag).split(b"\\"))
         elif action == "Z":
-            result[tag] = _dummy(tag, NEVER_EMPTY.get(tag, () if vr == "SQ" else b""))
+            result[tag] = _dummy(tag, () if vr == "SQ" else b"")
         elif action == "D":
             result[tag] = _dummy(tag, BY_TAG.get(tag) or BY_VR[vr])
         elif isinstance(value, list):

@@ -42,10 +42,11 @@ def test_explain(profile: Path) -> None:
     """One line for each rule that may decide, in their order."""
     done = scp_anon("explain", "InstitutionName", "(0008,0070)", "StudyDate", "0029,1010", "--profile", str(profile))
     assert done.stdout.splitlines() == [
-        "(0008,0080) InstitutionName LO: replaced by a value of the profile when Modality equals CT; rule 1",
+        "(0008,0080) InstitutionName LO: replaced by a value of the profile when Modality equals CT; rule 1"
+        f" ({profile}:3)",
         "(0008,0080) InstitutionName LO: dummy value where the IOD has it as Type 1, emptied where Type 2, else "
         "removed; PS3.15 Table E.1-1, by IOD",
-        "(0008,0070) Manufacturer LO: removed at the top level; rule 2",
+        f"(0008,0070) Manufacturer LO: removed at the top level; rule 2 ({profile}:4)",
         "(0008,0070) Manufacturer LO: kept; no row in PS3.15 Table E.1-1",
         "(0008,0020) StudyDate DA: date moved; option retain-longitudinal-modified-dates",
         "0029,1010: private: removed; PS3.15 Table E.1-1",

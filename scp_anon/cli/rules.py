@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +15,11 @@ from scp_anon.deid.difference import Difference, differences
 from scp_anon.deid.explain import FORMATS, explain
 from scp_anon.deid.profile import Profile, probe
 from scp_anon.dicom.dictionary import keyword_of
+from scp_anon.documents import Document, read
 from scp_anon.errors import ConfigError, Filtered, Undecodable
 
 _HIDDEN = "***"
+_RULE = re.compile(r"; rule (\d+)$")
 
 
 def explain_command(
@@ -28,9 +31,10 @@ def explain_command(
 ) -> None:
     """Say which row, option or rule decides of an attribute, and what it does."""
     compiled = _compiled(profile, option)
+    place = _places(profile)
     for tag in tags or map(keyword_of, (0x00100010, 0x00100020, 0x00080018, 0x00080020, 0x00081030, 0x00080080)):
         for line in explain(compiled, tag):
-            typer.echo(line)
+            typer.echo(f"{line}{place(line)}")
 
 
 def rules(
@@ -79,6 +83,20 @@ def _print(found: Iterable[Difference], show_values: bool, everything: bool) -> 
         values = {"changed": f": {before} -> {after}", "added": f": {after}", "kept": f": {after}"}
         shown = values.get(each.fate, f": {before}") if show_values or each.fate == "changed" else ""
         typer.echo(f"{each.path}{each.tag} {each.keyword} {each.vr} {each.fate}{shown}")
+
+
+def _places(profile: str) -> Callable[[str], str]:
+    """Where in the profile file the rule is that a line names at its end."""
+    path = Path(profile)
+    if not path.is_file():
+        return lambda line: ""
+    document = Document(read(path), str(path))
+
+    def place(line: str) -> str:
+        match = _RULE.search(line)
+        return f" ({document.place(('rules', int(match[1]) - 1))})" if match else ""
+
+    return place
 
 
 def _compiled(profile: str, option: list[str] | None) -> Profile:

@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from scp_anon import config
-from scp_anon.dicom.encoding import Irregular, read_values
+from scp_anon.dicom.encoding import Irregular
 from scp_anon.dicom.part10 import FileMeta, read_file_meta
 from scp_anon.dicom.uids import transfer_syntaxes
+from scp_anon.dicom.values import read_values
 from scp_anon.errors import AssociationError, Undecodable
 from scp_anon.filesystem import opened
 from scp_anon.network.association import Context

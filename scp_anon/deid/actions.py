@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from scp_anon.deid import dates, text
-from scp_anon.deid.dummies import BY_TAG, BY_VR, NEVER_EMPTY
+from scp_anon.deid.dummies import BY_TAG, BY_VR
 from scp_anon.deid.instance import Instance, Scope, unpadded
 from scp_anon.dicom.elements import DataSet, Items, Value, encode_element
 from scp_anon.dicom.encoding import Found
@@ -109,8 +109,8 @@ def dummy(tag: int, vr: str) -> Rule:
 
 
 def empty(tag: int, vr: str) -> Rule:
-    """Z: a zero-length value; a sequence of no items, or of a dummy where one without items would be invalid."""
-    return constant(tag, vr, NEVER_EMPTY.get(tag, () if vr == "SQ" else b""))
+    """Z: a zero-length value; a sequence of no items."""
+    return constant(tag, vr, () if vr == "SQ" else b"")
 
 
 def new_uid() -> Rule:
@@ -154,16 +154,34 @@ def application_entity() -> Rule:
 
 
 def shifted(vr: str, days: Days) -> Rule:
-    """C of dates (PS3.15 E.3.6): moved by the patient's days; times of day stay."""
+    """C of dates (PS3.15 E.3.6): moved by the patient's days; times of day and time zones stay."""
     shift = {"DA": dates.shift_dates, "DT": dates.shift_date_times}.get(vr)
     if shift is None:
-        return KEEP
+        return kept_date(vr)
 
     def act(scope: Scope, value: bytes) -> Value:
         try:
             return shift(value, days(scope)) if value.strip(b" \0") else value
         except dates.NoDate:
             raise Unfit from None
+
+    return Rule(vr, act)
+
+
+def kept_date(vr: str) -> Rule:
+    """K of dates, times and time zones, where they are some: anything may be written in their place."""
+    check = {
+        "DA": lambda value: dates.shift_dates(value, 0),
+        "DT": lambda value: dates.shift_date_times(value, 0),
+        "TM": dates.check_times,
+    }.get(vr, dates.check_zone)
+
+    def act(scope: Scope, value: bytes) -> Value:
+        try:
+            check(value)
+        except dates.NoDate:
+            raise Unfit from None
+        return value
 
     return Rule(vr, act)
 

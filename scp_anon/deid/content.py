@@ -28,7 +28,7 @@ _CONCEPT_NAME: Final = 0x0040A043
 _VALUE_TYPE: Final = 0x0040A040
 DATE_TIME, DATE, TIME, PERSON_NAME, UID = 0x0040A120, 0x0040A121, 0x0040A122, 0x0040A123, 0x0040A124
 TEXT: Final = 0x0040A160
-_ANNOTATION_TEXT: Final = 0x00700006
+ANNOTATION_TEXT: Final = 0x00700006
 # What has to be found in items, besides the values, to know what they are.
 NOTED: Final = (CODE_VALUE, _LONG_CODE_VALUE, _URN_CODE_VALUE, CODING_SCHEME, _CONCEPT_NAME, _VALUE_TYPE)
 
@@ -76,18 +76,18 @@ class ContentRules:
 _NOTHING: Final[Mapping[int, Rule]] = {}
 
 
-def value_rules(dummies: Mapping[int, Rule], clean: Rule, dates: Mapping[int, Rule]) -> dict[str, dict[int, Rule]]:
+def value_rules(
+    dummies: Mapping[int, Rule], texts: Mapping[int, Rule], dates: Mapping[int, Rule]
+) -> dict[str, Mapping[int, Rule]]:
     """Action code → rules for the values of a content item, by the attribute that holds it.
 
-    `dummies`: what D writes. `clean`: the rule for text, which has the dummy where nothing is left. `dates`: the rules
+    `dummies`: what D writes. `texts`: the rules for text, each with its dummy where nothing is left. `dates`: the rules
     of the dates option, or dummies.
     """
-    references = {UID: dummies[UID]}
-    as_dummy = {**dummies, **references}
-    cleaned = {**dummies, **dates, **references, TEXT: clean, _ANNOTATION_TEXT: clean}
+    cleaned = {**dummies, **dates, **texts}
     return {
-        "D": as_dummy,
-        "Z": as_dummy,
+        "D": dummies,
+        "Z": dummies,
         "C": cleaned,
         "K": dict.fromkeys(dummies, KEEP) | {PERSON_NAME: dummies[PERSON_NAME]},
         "": cleaned,

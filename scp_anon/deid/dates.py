@@ -18,6 +18,10 @@ _DATE: Final = re.compile(rb"(\d{4})(\.?)(\d\d)\2(\d\d)")
 _DATE_TIME: Final = re.compile(
     rb"(\d{4})(?:(\d\d)(?:(\d\d)((?:\d\d(?:\d\d(?:\d\d(?:\.\d{1,6})?)?)?)?))?)?((?:[+-]\d{4})?)"
 )
+# HHMMSS.FFFFFF, shorter from the end, and HH:MM:SS of ACR-NEMA; or a range of two.
+_TIME: Final = rb"(\d\d(:?\d\d(:?\d\d(\.\d{1,6})?)?)?)?"
+_TIMES: Final = re.compile(_TIME + rb"(-" + _TIME + rb")?")
+_ZONE: Final = re.compile(rb"([+-]\d{4})?")
 _CACHED: Final = 1 << 14
 
 _Shift: TypeAlias = Callable[[bytes, int], bytes]
@@ -37,6 +41,18 @@ def shift_dates(value: bytes, days: int) -> bytes:
 def shift_date_times(value: bytes, days: int) -> bytes:
     """A DT value, of one or several, or a range of them, moved by `days`. Raises NoDate."""
     return b"\\".join(_shift_range(part.strip(b" \0"), days, _shift_date_time) for part in value.split(b"\\"))
+
+
+def check_times(value: bytes) -> None:
+    """Raise NoDate for what is no TM value, of one time or several, or a range of them."""
+    if not all(_TIMES.fullmatch(part.strip(b" \0")) for part in value.split(b"\\")):
+        raise NoDate
+
+
+def check_zone(value: bytes) -> None:
+    """Raise NoDate for what is no offset from UTC (PS3.3 C.12.1.1.8)."""
+    if not _ZONE.fullmatch(value.strip(b" \0")):
+        raise NoDate
 
 
 def cap_age(value: bytes) -> bytes:

@@ -55,25 +55,15 @@ def code(value: bytes, scheme: bytes, meaning: bytes) -> DataSet:
 _UNSPECIFIED: Final = code(b"DEIDENTIFIED", b"99SCPANON", b"De-identified")
 
 
-def reference(sop_class_uid: bytes, purpose: tuple[bytes, bytes, bytes] | None = None) -> DataSet:
-    """The item of a sequence of references: to an instance that there is nowhere (PS3.3 10.8, 10.3)."""
-    uids: DataSet = ((0x00081150, "UI", sop_class_uid), (0x00081155, "UI", b"2.25.0"))
-    return (*uids, (0x0040A170, "SQ", (code(*purpose),))) if purpose else uids
+def reference(sop_class_uid: bytes) -> DataSet:
+    """The item of a sequence of references: to an instance that there is nowhere (PS3.3 10.8)."""
+    return ((0x00081150, "UI", sop_class_uid), (0x00081155, "UI", b"2.25.0"))
 
-
-_IMAGE: Final = b"1.2.840.10008.5.1.4.1.1.7"  # Secondary Capture Image Storage
-
-
-# Sequences that action code Z does not empty but gives a dummy: where they may be at all, they must have an item.
-NEVER_EMPTY: Final[dict[int, Value]] = {
-    0x00081110: (reference(b"1.2.840.10008.3.1.2.3.1"),),  # Referenced Study Sequence
-    # Referenced Image Sequence and Source Image Sequence
-    0x00081140: (reference(_IMAGE, (b"121311", b"DCM", b"Localizer")),),
-    0x00082112: (reference(_IMAGE, (b"121322", b"DCM", b"Source image for image processing operation")),),
-}
 
 # What belongs inside is Type 1 in at least one IOD, so that the item is valid where the sequence is.
 BY_TAG: Final[dict[int, Value]] = {
+    # Referenced Study Sequence, in the few places that need one
+    0x00081110: (reference(b"1.2.840.10008.3.1.2.3.1"),),
     # Institution Code Sequence
     0x00080082: (_UNSPECIFIED,),
     # Operator Identification Sequence

@@ -27,7 +27,7 @@ from scp_anon.deid.private import declarations
 from scp_anon.deid.profile import Profile
 from scp_anon.deid.settings import BASIC
 from scp_anon.deid.splice import Piece, splice
-from scp_anon.dicom.encoding import Buffer, Irregular, read_values, scan
+from scp_anon.dicom.encoding import Buffer, Irregular, scan
 from scp_anon.dicom.normalise import deflate, inflate, normalise
 from scp_anon.dicom.part10 import FileMeta, encode_file_meta, read_file_meta
 from scp_anon.dicom.uids import (
@@ -37,6 +37,7 @@ from scp_anon.dicom.uids import (
     storage_sop_classes,
     transfer_syntaxes,
 )
+from scp_anon.dicom.values import read_values
 from scp_anon.errors import Filtered, NotAdmitted, Reason, Undecodable
 from scp_anon.filesystem import copy_range, opened, write_all
 from scp_anon.version import VERSION

@@ -18,7 +18,7 @@ from scp_anon.deid.chain import Chain, Own, Step
 from scp_anon.deid.cleaning import TextCleaner
 from scp_anon.deid.conditions import compile_condition
 from scp_anon.deid.custom import Custom, custom_rule
-from scp_anon.deid.dummies import BY_TAG, BY_VR, NEVER_EMPTY, code
+from scp_anon.deid.dummies import BY_TAG, BY_VR, code
 from scp_anon.deid.identity import KEY_BYTES, Identity
 from scp_anon.deid.instance import FACTS, SOP_CLASS_UID, SPECIFIC_CHARACTER_SET, STUDY_INSTANCE_UID, Instance, Scope
 from scp_anon.deid.mmiv import uid_rule
@@ -159,7 +159,7 @@ class Profile:
         if MODIFIED_DATES in options.names:
             shift = {vr: actions.shifted(vr, self.days).with_(options.bit(MODIFIED_DATES)) for vr in ("DA", "DT", "TM")}
         elif FULL_DATES in options.names:
-            shift = {vr: actions.keep(options.bit(FULL_DATES)) for vr in ("DA", "DT", "TM")}
+            shift = {vr: actions.kept_date(vr).with_(options.bit(FULL_DATES)) for vr in ("DA", "DT", "TM")}
         clean = self._cleaner_of_rules().action("LO")
         return PrivateRules(own, known, clean, shift, options.bit(SAFE_PRIVATE) if is_on else 0)
 
@@ -279,7 +279,7 @@ def _method_code(name: str) -> DataSet:
 def _digest(settings: ProfileFile) -> str:
     """Eight digits that tell this set of rules, and what we replace values with, from every other."""
     content = hashlib.sha256(settings.model_dump_json().encode())
-    content.update(repr((EDITION, sorted(BY_VR.items()), sorted({**BY_TAG, **NEVER_EMPTY}.items()))).encode())
+    content.update(repr((EDITION, sorted(BY_VR.items()), sorted(BY_TAG.items()))).encode())
     paths = (settings.vocabulary, settings.safe_private, *(section.file for section in settings.rules))
     for path in paths:
         if path is not None and path.is_file():

@@ -26,12 +26,15 @@ DESCRIPTORS: Final = "clean-descriptors"
 CONTENT: Final = "clean-structured-content"
 SAFE_PRIVATE: Final = "retain-safe-private"
 
+_DATES: Final = frozenset(("DA", "DT", "TM"))
 _TEXTS: Final = frozenset("LO LT SH ST UC UT".split())
 # A conditional code where the attribute is not of the IOD, and where the IOD is not known.
 _NOT_OF_IOD: Final = {"Z/D": "Z", "X/Z": "X", "X/D": "X", "X/Z/D": "X", "X/Z/U*": "X"}
 _STRICTEST: Final = {"Z/D": "D", "X/Z": "Z", "X/D": "D", "X/Z/D": "D", "X/Z/U*": "Z"}
 _REFERENCED_SERIES: Final = 0x00081115
 _REFERENCES: Final = {"X": "X", "Z": "U*", "U*": "U*"}
+_CONTENT_DATES: Final = (content.DATE_TIME, content.DATE, content.TIME)
+_CONTENT_TEXTS: Final = {content.TEXT: "UT", content.ANNOTATION_TEXT: "ST"}
 _CODE_MEANING: Final = 0x00080104
 # Schemes whose codes and meanings are published: they identify nobody (PS3.16 chapter 8).
 _PUBLISHED: Final = frozenset(
@@ -167,10 +170,13 @@ def _if_referenced(references: Rule) -> Rule:
 
 
 def _kept(row: Row, option: str, options: Options, base: Rule) -> Rule:
-    """K: the attribute stays; an age is capped."""
+    """K: the attribute stays, if it is of its VR; an age is capped."""
     bit = options.bit(option)
-    if vr_of(row.tag) == "AS":
+    vr = vr_of(row.tag) or "UN"
+    if vr == "AS":
         return actions.capped_age().with_(bit, base)
+    if vr in _DATES or (option == FULL_DATES and vr == "SH"):
+        return actions.kept_date(vr).with_(bit, base)
     return actions.keep(bit)
 
 
@@ -237,12 +243,11 @@ def _content(options: Options, rules: Mapping[int, Decided]) -> Iterable[tuple[i
     assert cleaner is not None  # as above
     origin = f"option {CONTENT}"
     dummies: dict[int, Rule] = {
-        tag: actions.dummy(tag, vr_of(tag) or "UN")
-        for tag in (content.DATE_TIME, content.DATE, content.TIME, content.PERSON_NAME, content.TEXT, 0x00700006)
+        tag: actions.dummy(tag, vr_of(tag) or "UN") for tag in (*_CONTENT_DATES, *_CONTENT_TEXTS, content.PERSON_NAME)
     } | {content.UID: options.new_uid(content.UID)}
-    dates = {tag: _date(tag, options, dummies[tag]) for tag in (content.DATE_TIME, content.DATE, content.TIME)}
-    text = Rule("UT", cleaner.action("UT"), otherwise=dummies[content.TEXT])
-    by_code = content.value_rules(dummies, text, dates)
+    dates = {tag: _date(tag, options, dummies[tag]) for tag in _CONTENT_DATES}
+    texts = {tag: Rule(vr, cleaner.action(vr), otherwise=dummies[tag]) for tag, vr in _CONTENT_TEXTS.items()}
+    by_code = content.value_rules(dummies, texts, dates)
 
     def code(concept: Concept) -> str:
         return {"X/D": "D"}.get(chosen := options.code(concept.basic, concept.options)[0], chosen)
@@ -263,7 +268,7 @@ def _content(options: Options, rules: Mapping[int, Decided]) -> Iterable[tuple[i
 def _date(tag: int, options: Options, dummy: Rule) -> Rule:
     vr = vr_of(tag) or "DT"
     if FULL_DATES in options.names:
-        return actions.keep(options.bit(FULL_DATES))
+        return actions.kept_date(vr).with_(options.bit(FULL_DATES), dummy)
     if MODIFIED_DATES in options.names:
         return actions.shifted(vr, options.days).with_(options.bit(MODIFIED_DATES), dummy)
     return dummy

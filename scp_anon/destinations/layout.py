@@ -8,10 +8,11 @@ from typing import Final
 
 from pydicom.datadict import tag_for_keyword
 
-from scp_anon.dicom.encoding import Buffer, Irregular, read_values
+from scp_anon.dicom.encoding import Buffer, Irregular
 from scp_anon.dicom.normalise import inflate_head
 from scp_anon.dicom.part10 import read_file_meta
 from scp_anon.dicom.uids import transfer_syntaxes
+from scp_anon.dicom.values import read_values
 from scp_anon.errors import ConfigError, Permanent, Reason, Undecodable
 
 DEFAULT: Final = "{PatientID}/{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm"

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from copy import copy
-from functools import cache
 from struct import Struct
 from struct import error as StructError
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
@@ -23,7 +22,6 @@ from scp_anon.dicom.dictionary import (
     LONG_VRS,
     SHORT_VRS,
     attributes,
-    dictionary,
     is_plausible,
     tag_text,
     vr_code,
@@ -377,25 +375,3 @@ class _Scan(Generic[R]):
         self._count += len(found) + 1
         if self._count > MAXIMUM_FOUND:
             raise Undecodable(Reason.TOO_MANY_ELEMENTS)
-
-
-class _Wanted:
-    """The one rule of `read_values`: this element's value is wanted."""
-
-    descends = False
-
-
-@cache
-def _wanted(tags: frozenset[int]) -> Rules[_Wanted]:
-    return Rules(dict.fromkeys(tags, _Wanted()), dictionary().keys() - tags, None, None)
-
-
-def read_values(
-    buffer: Buffer, start: int, stop: int, syntax: TransferSyntax, tags: frozenset[int]
-) -> dict[int, bytes]:
-    """The raw values, padding included, of those top-level elements among `tags` that the data set has.
-
-    Reads no further than the last of them. Raises as `scan` does.
-    """
-    found = scan(buffer, start, stop, syntax, _wanted(tags), last_tag=max(tags))
-    return {tag: bytes(buffer[value:end]) for _, tag, _, value, end, _ in found}
