@@ -104,6 +104,16 @@ def test_diff_of_what_is_not_passed_on(file: Path, tmp_path: Path) -> None:
     assert scp_anon("diff", str(held), "--pixels", "pass").returncode == 0
 
 
+def test_pixel_rules_and_schemas(tmp_path: Path) -> None:
+    """What is printed is a profile that can be meant; and a schema that knows the keys."""
+    path = tmp_path / "pixels.yaml"
+    path.write_text(scp_anon("rules", "--pixel-rules").stdout, encoding="utf-8")
+    assert len(load_profile(path).pixel_rules or ()) > 8
+    assert "routes" in json.loads(scp_anon("schema").stdout)["properties"]
+    assert "pixel_rules" in json.loads(scp_anon("schema", "profile").stdout)["properties"]
+    assert scp_anon("schema", "x").returncode == 2
+
+
 def test_conformance() -> None:
     """It names what the node does, from its configuration."""
     text = scp_anon("conformance").stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -13,6 +14,9 @@ import typer
 
 from scp_anon import config, log
 from scp_anon.conformance import statement
+from scp_anon.deid import ProfileFile
+from scp_anon.documents import Section
+from scp_anon.errors import ConfigError
 from scp_anon.node import Node
 from scp_anon.node import check as check_config
 
@@ -49,6 +53,16 @@ def check(file: ConfigFile = None) -> None:
     typer.echo(
         f"{file or 'embedded default'}: good; routes: {routes}; destinations: {', '.join(settings.destinations)}"
     )
+
+
+def schema(
+    what: Annotated[str, typer.Argument(help="config or profile.")] = "config",
+) -> None:
+    """Print the JSON schema of the configuration, or of profile files: for editors that check as one types."""
+    models: dict[str, type[Section]] = {"config": config.Config, "profile": ProfileFile}
+    if what not in models:
+        raise ConfigError(f"there is no schema of {what}; there is: {', '.join(models)}")
+    typer.echo(json.dumps(models[what].model_json_schema(), indent=2))
 
 
 def conformance(file: ConfigFile = None) -> None:

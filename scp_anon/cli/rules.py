@@ -14,6 +14,7 @@ from scp_anon.deid import Deidentifier, load_profile, with_changes
 from scp_anon.deid.difference import Difference, differences
 from scp_anon.deid.explain import FORMATS, explain
 from scp_anon.deid.profile import Profile, probe
+from scp_anon.deid.settings import pixel_rules_text
 from scp_anon.dicom.dictionary import keyword_of
 from scp_anon.documents import Document, read
 from scp_anon.errors import ConfigError, Filtered, Undecodable
@@ -41,8 +42,14 @@ def rules(
     profile: ProfileName = "basic",
     option: Option = None,
     form: Annotated[str, typer.Option("--format", help="md, csv or json.")] = "md",
+    pixel_rules: Annotated[
+        bool, typer.Option("--pixel-rules", help="Print the shipped list of what is held for its pixels, as YAML.")
+    ] = False,
 ) -> None:
-    """List what becomes of every attribute that is not simply kept."""
+    """List what becomes of every attribute that is not simply kept, or what is held for its pixels."""
+    if pixel_rules:
+        typer.echo(pixel_rules_text(), nl=False)
+        return
     if form not in FORMATS:
         raise ConfigError(f"--format: there is no format {form}; there is: {', '.join(FORMATS)}")
     typer.echo(FORMATS[form](_compiled(profile, option)), nl=False)

@@ -27,6 +27,10 @@ DATES_KEPT: Final = 2
 DATES_MOVED: Final = 4
 FIRST_OPTION: Final = 8
 
+# A DS or IS value, of one number or several.
+_NUMBER: Final = rb"[ \0]*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)?[ \0]*"
+NUMBERS: Final = re.compile(_NUMBER + rb"(\\" + _NUMBER + rb")*")
+
 # Longest values in bytes, of ASCII (PS3.5 6.2).
 LONGEST: Final = {"AE": 16, "CS": 16, "LO": 64, "LT": 10240, "PN": 64, "SH": 16, "ST": 1024, "UI": 64}
 
@@ -157,7 +161,7 @@ def shifted(vr: str, days: Days) -> Rule:
     """C of dates (PS3.15 E.3.6): moved by the patient's days; times of day and time zones stay."""
     shift = {"DA": dates.shift_dates, "DT": dates.shift_date_times}.get(vr)
     if shift is None:
-        return kept_date(vr)
+        return kept(vr)
 
     def act(scope: Scope, value: bytes) -> Value:
         try:
@@ -168,19 +172,15 @@ def shifted(vr: str, days: Days) -> Rule:
     return Rule(vr, act)
 
 
-def kept_date(vr: str) -> Rule:
-    """K of dates, times and time zones, where they are some: anything may be written in their place."""
-    check = {
-        "DA": lambda value: dates.shift_dates(value, 0),
-        "DT": lambda value: dates.shift_date_times(value, 0),
-        "TM": dates.check_times,
-    }.get(vr, dates.check_zone)
+def kept(vr: str) -> Rule:
+    """K, where the value is one of its VR: anything may be written in the place of a date, a number or a UID."""
+    is_valid = _VALID.get(vr)
+    if is_valid is None:
+        return KEEP
 
     def act(scope: Scope, value: bytes) -> Value:
-        try:
-            check(value)
-        except dates.NoDate:
-            raise Unfit from None
+        if not is_valid(value):
+            raise Unfit
         return value
 
     return Rule(vr, act)
@@ -226,6 +226,33 @@ def looked_up(vr: str, rows: Mapping[str, str]) -> Rule:
         return _encoded(new, vr, scope)
 
     return Rule(vr, act)
+
+
+def _is_date(value: bytes) -> bool:
+    return _is(dates.shift_dates, value)
+
+
+def _is_date_time(value: bytes) -> bool:
+    return _is(dates.shift_date_times, value)
+
+
+def _is(shift: Callable[[bytes, int], bytes], value: bytes) -> bool:
+    try:
+        shift(value, 0)
+    except dates.NoDate:
+        return False
+    return True
+
+
+_VALID: Final[dict[str, Callable[[bytes], bool]]] = {
+    "DA": _is_date,
+    "DT": _is_date_time,
+    "TM": dates.are_times,
+    "SH": dates.is_zone,
+    "DS": lambda value: NUMBERS.fullmatch(value) is not None,
+    "IS": lambda value: NUMBERS.fullmatch(value) is not None,
+    "UI": lambda value: not value.strip(b"0123456789.\\\0 "),
+}
 
 
 def check_character_set() -> Rule:

@@ -43,16 +43,14 @@ def shift_date_times(value: bytes, days: int) -> bytes:
     return b"\\".join(_shift_range(part.strip(b" \0"), days, _shift_date_time) for part in value.split(b"\\"))
 
 
-def check_times(value: bytes) -> None:
-    """Raise NoDate for what is no TM value, of one time or several, or a range of them."""
-    if not all(_TIMES.fullmatch(part.strip(b" \0")) for part in value.split(b"\\")):
-        raise NoDate
+def are_times(value: bytes) -> bool:
+    """Whether it is a TM value, of one time or several, or a range of them."""
+    return all(_TIMES.fullmatch(part.strip(b" \0")) for part in value.split(b"\\"))
 
 
-def check_zone(value: bytes) -> None:
-    """Raise NoDate for what is no offset from UTC (PS3.3 C.12.1.1.8)."""
-    if not _ZONE.fullmatch(value.strip(b" \0")):
-        raise NoDate
+def is_zone(value: bytes) -> bool:
+    """Whether it is an offset from UTC (PS3.3 C.12.1.1.8)."""
+    return _ZONE.fullmatch(value.strip(b" \0")) is not None
 
 
 def cap_age(value: bytes) -> bytes:

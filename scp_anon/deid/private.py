@@ -8,12 +8,11 @@ nobody can tell what a vendor puts there.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from struct import calcsize
 from typing import Final
 
-from scp_anon.deid.actions import REMOVE, Action, Rule, Unfit
+from scp_anon.deid.actions import NUMBERS, REMOVE, Action, Rule, Unfit
 from scp_anon.deid.instance import Scope
 from scp_anon.deid.tables import SafePrivate
 from scp_anon.dicom.dictionary import dictionary, vr_code, vr_name
@@ -37,7 +36,6 @@ _SIZES: Final = {
     "UV": "<Q",
     "AT": "<I",
 }
-_NUMERIC_TEXT: Final = re.compile(rb"[ \0]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \0]*")
 _TEXTS: Final = frozenset("CS LO LT SH ST UC UT".split())
 _UNKNOWN: Final = vr_code("UN")
 
@@ -111,7 +109,7 @@ class PrivateRules:
 
     def _clean_or_remove(self, scope: Scope, value: bytes) -> bytes:
         """A text that has nothing to be cleaned away, or a number; a part of a vendor's term would mean nothing."""
-        if all(_NUMERIC_TEXT.fullmatch(part) or not part.strip(b" \0") for part in value.split(b"\\")):
+        if NUMBERS.fullmatch(value):
             return value
         if self._clean_text(scope, value) is not value:
             raise Unfit
@@ -128,7 +126,7 @@ def _whole(size: int) -> Action:
 
 
 def _numbers(scope: Scope, value: bytes) -> bytes:
-    if not all(_NUMERIC_TEXT.fullmatch(part) or not part.strip(b" \0") for part in value.split(b"\\")):
+    if not NUMBERS.fullmatch(value):
         raise Unfit
     return value
 

@@ -98,11 +98,20 @@ class Profile:
     def new_sop_instance_uid(self, scope: Scope, original: bytes) -> bytes:
         """The new SOP Instance UID of an instance."""
         rule = self.rules.rules[0x00080018]
-        while rule is not None and rule.choose is not None:
-            rule = rule.choose(scope)
-        value = original if rule is None or rule.act is None else rule.act(scope, original)
-        assert isinstance(value, bytes)  # of VR UI
-        return value.strip(b"\0 ")
+        while rule is not None:
+            if rule.choose is not None:
+                rule = rule.choose(scope)
+            elif rule.act is None:
+                break
+            else:
+                try:
+                    value = rule.act(scope, original)
+                except actions.Unfit:
+                    rule = rule.otherwise
+                else:
+                    assert isinstance(value, bytes)  # of VR UI
+                    return value.strip(b"\0 ")
+        return original.strip(b"\0 ")
 
     def days(self, scope: Scope) -> int:
         """By how many days dates are moved: those of the profile, or the patient's own."""
@@ -159,7 +168,7 @@ class Profile:
         if MODIFIED_DATES in options.names:
             shift = {vr: actions.shifted(vr, self.days).with_(options.bit(MODIFIED_DATES)) for vr in ("DA", "DT", "TM")}
         elif FULL_DATES in options.names:
-            shift = {vr: actions.kept_date(vr).with_(options.bit(FULL_DATES)) for vr in ("DA", "DT", "TM")}
+            shift = {vr: actions.kept(vr).with_(options.bit(FULL_DATES)) for vr in ("DA", "DT", "TM")}
         clean = self._cleaner_of_rules().action("LO")
         return PrivateRules(own, known, clean, shift, options.bit(SAFE_PRIVATE) if is_on else 0)
 

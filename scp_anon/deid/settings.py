@@ -166,5 +166,9 @@ class _PixelRules(Section):
 
 def shipped_pixel_rules() -> tuple[PixelRule, ...]:
     """The list of what may carry text in its pixels that `pixels: hold` goes by."""
-    text = (files(__package__) / "pixel-rules.yaml").read_text(encoding="utf-8")
-    return Document(text, "pixel-rules.yaml").as_section(_PixelRules).pixel_rules
+    return Document(pixel_rules_text(), "pixel-rules.yaml").as_section(_PixelRules).pixel_rules
+
+
+def pixel_rules_text() -> str:
+    """The same list, as a part of a profile file that can be changed and used."""
+    return (files(__package__) / "pixel-rules.yaml").read_text(encoding="utf-8")

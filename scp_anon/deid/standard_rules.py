@@ -26,7 +26,6 @@ DESCRIPTORS: Final = "clean-descriptors"
 CONTENT: Final = "clean-structured-content"
 SAFE_PRIVATE: Final = "retain-safe-private"
 
-_DATES: Final = frozenset(("DA", "DT", "TM"))
 _TEXTS: Final = frozenset("LO LT SH ST UC UT".split())
 # A conditional code where the attribute is not of the IOD, and where the IOD is not known.
 _NOT_OF_IOD: Final = {"Z/D": "Z", "X/Z": "X", "X/D": "X", "X/Z/D": "X", "X/Z/U*": "X"}
@@ -175,8 +174,9 @@ def _kept(row: Row, option: str, options: Options, base: Rule) -> Rule:
     vr = vr_of(row.tag) or "UN"
     if vr == "AS":
         return actions.capped_age().with_(bit, base)
-    if vr in _DATES or (option == FULL_DATES and vr == "SH"):
-        return actions.kept_date(vr).with_(bit, base)
+    # Of the dates options, SH is the offset from UTC; of others, it is any text.
+    if vr != "SH" or option == FULL_DATES:
+        return actions.kept(vr).with_(bit, base)
     return actions.keep(bit)
 
 
@@ -268,7 +268,7 @@ def _content(options: Options, rules: Mapping[int, Decided]) -> Iterable[tuple[i
 def _date(tag: int, options: Options, dummy: Rule) -> Rule:
     vr = vr_of(tag) or "DT"
     if FULL_DATES in options.names:
-        return actions.kept_date(vr).with_(options.bit(FULL_DATES), dummy)
+        return actions.kept(vr).with_(options.bit(FULL_DATES), dummy)
     if MODIFIED_DATES in options.names:
         return actions.shifted(vr, options.days).with_(options.bit(MODIFIED_DATES), dummy)
     return dummy
