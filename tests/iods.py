@@ -19,12 +19,11 @@ from typing import Final, NamedTuple, TypeAlias
 from pydicom.dataset import Dataset
 
 from scp_anon.deid import dummies
+from scp_anon.dicom.dictionary import vr_of
 from scp_anon.dicom.elements import Value
 from scp_anon.dicom.uids import iod_of_sop_class
-from tests.oracle import Content, Plain, plain, unpadded
 
 TABLE: Final = Path(__file__).parent / "data" / "iod-attribute-types.csv.gz"
-_SOP_CLASS_UID: Final = 0x00080016
 _STRICTEST_FIRST: Final = ("1", "1C", "2", "2C")
 # What an item of these has depends on its Value Type, of which the tables know nothing.
 _BY_VALUE_TYPE: Final = 0x0040A730
@@ -35,6 +34,11 @@ _SPECIES: Final = frozenset((0x00102201, 0x00102202))
 # and Requested Procedure ID, Type 1C "if the procedure was scheduled". Without them it was not.
 _OF_SCHEDULED: Final = frozenset(((0x00400275, 0x00400009), (0x00400275, 0x00401001)))
 
+# What is padded: of these a value of nothing but padding is none.
+_TEXTS: Final = frozenset("AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split())
+
+Content: TypeAlias = "bytes | list[Plain]"
+Plain: TypeAlias = dict[int, Content]
 Route: TypeAlias = tuple[int, ...]
 """The tags of the enclosing sequences, outermost first."""
 
@@ -65,11 +69,8 @@ def damage(source: Dataset, result: Dataset) -> list[str]:
     A condition of Type 1C or 2C cannot be told here: if the source had the attribute, it is taken to be met. Items are
     matched by position; a sequence that has become a dummy, or has another number of items, is checked on its own.
     """
-    before = plain(source)
-    sop_class = before.get(_SOP_CLASS_UID, b"")
-    assert isinstance(sop_class, bytes)
-    iod = iod_of_sop_class().get(sop_class.decode("ascii"), "")
-    return list(_compared(before, plain(result), (), types(iod))) if iod else []
+    iod = iod_of_sop_class().get(str(source.get("SOPClassUID", "")), "")
+    return list(_compared(_plain(source), _plain(result), (), types(iod))) if iod else []
 
 
 @cache
@@ -102,11 +103,29 @@ def _route(path: str) -> Route:
     return () if path == "." else tuple(int(tag, 16) for tag in path.split(">"))
 
 
+def _plain(ds: Dataset) -> Plain:
+    """A data set as it was read, as plain values: pydicom has no say in what is valid."""
+    content: Plain = {}
+    for tag in tuple(ds.keys()):
+        element = ds.get_item(tag)
+        if (element.VR or vr_of(int(tag))) == "SQ":
+            content[int(tag)] = [_plain(item) for item in ds[tag].value]
+        else:
+            content[int(tag)] = _value(int(tag), element.value)
+    return content
+
+
+def _value(tag: int, raw: object) -> bytes:
+    """A value without its padding; what pydicom has decoded already is only asked whether there is any."""
+    value = raw if isinstance(raw, bytes) else str("" if raw is None else raw).encode()
+    return value.strip(b" \0\\") if vr_of(tag) in _TEXTS else value
+
+
 def _compared(before: Plain, after: Plain, route: Route, known: Types) -> Iterator[str]:
     """What one data set lost, and the items of its sequences."""
     for tag, old in before.items():
         kind = "" if _is_optional(before, route, tag) else known.of(route, tag)
-        if kind[:1] == "1" and _has_value(old) and not _has_value(after.get(tag, b"")):
+        if kind[:1] == "1" and old and not after.get(tag):
             yield _lost(route, tag, kind, "is empty" if tag in after else "is gone")
         elif kind[:1] == "2" and tag not in after:
             yield _lost(route, tag, kind, "is gone")
@@ -138,7 +157,7 @@ def _dummies() -> dict[int, Content]:
 def _as_read(tag: int, value: Value) -> Content:
     if isinstance(value, tuple):
         return [{inner: _as_read(inner, content) for inner, _, content in item} for item in value]
-    return unpadded(tag, value)
+    return _value(tag, value)
 
 
 def _incomplete(item: Plain, route: Route, known: Types) -> Iterator[str]:
@@ -146,16 +165,11 @@ def _incomplete(item: Plain, route: Route, known: Types) -> Iterator[str]:
     for tag, kind in known.required(route):
         if tag not in item:
             yield _lost(route, tag, kind, "is missing")
-        elif kind == "1" and not _has_value(item[tag]):
+        elif kind == "1" and not item[tag]:
             yield _lost(route, tag, kind, "is empty")
     for tag, content in item.items():
         for inner in content if isinstance(content, list) else ():
             yield from _incomplete(inner, (*route, tag), known)
-
-
-def _has_value(content: Content) -> bool:
-    """Whether there is anything: an item, or a value that is not all padding."""
-    return bool(content if isinstance(content, list) else content.strip(b" \0\\"))
 
 
 def _lost(route: Route, tag: int, kind: str, what: str) -> str:

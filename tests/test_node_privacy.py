@@ -64,14 +64,26 @@ def store_all(port: int, paths: list[Path]) -> None:
         requestor.store(paths[0], meta._replace(sop_instance_uid="1.2.3"), read_meta(paths[0])[1])
 
 
-def test_canary_comes_out_nowhere(tmp_path: Path) -> None:
+CLEANING = """\
+options: [clean-descriptors, clean-structured-content, retain-safe-private, retain-longitudinal-modified-dates]
+rules:
+  - {tag: InstitutionName, action: regex, pattern: "^nothing$", value: "", otherwise: remove}
+  - {tag: AccessionNumber, action: hash}
+admit: [{when: {StudyDescription: {matches: nothing}}, then: refuse}]
+"""
+
+
+@pytest.mark.parametrize("profile", ["", CLEANING], ids=["basic", "cleaning"])
+def test_canary_comes_out_nowhere(tmp_path: Path, profile: str) -> None:
     """Not in what is delivered, logged, listed, shown or printed, at the finest level of the log."""
     paths = inputs(tmp_path / "in")
     destinations = {
         "disk": {"type": "folder", "path": str(tmp_path / "node" / "out")},
         "gone": {"type": "dicom", "host": "127.0.0.1", "port": free_port(), "called_ae_title": "GONE"},
     }
-    routes = [{"called_ae_title": AE_TITLE, "project": "test", "pixels": "pass", "destinations": ["disk", "gone"]}]
+    (tmp_path / "profile.yaml").write_text(profile or "base: basic", encoding="utf-8")
+    route = {"called_ae_title": AE_TITLE, "project": "test", "pixels": "pass", "destinations": ["disk", "gone"]}
+    routes = [{**route, "profile": str(tmp_path / "profile.yaml")}]
     with running_node(tmp_path / "node", destinations=destinations, routes=routes) as node:
         store_all(node.port, paths)
         eventually(lambda: len(node.in_spool("quarantine")) >= 4 and node.delivered() and node.events("deferred"))
