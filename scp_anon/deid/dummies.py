@@ -62,12 +62,18 @@ def reference(sop_class_uid: bytes) -> DataSet:
 
 # What belongs inside is Type 1 in at least one IOD, so that the item is valid where the sequence is.
 BY_TAG: Final[dict[int, Value]] = {
-    # Referenced Study Sequence, in the few places that need one
-    0x00081110: (reference(b"1.2.840.10008.3.1.2.3.1"),),
+    # Referenced Study Sequence, in the few places that need one: with the Study Instance UID that those want
+    0x00081110: ((*reference(b"1.2.840.10008.3.1.2.3.1"), (0x0020000D, "UI", b"2.25.0")),),
     # Institution Code Sequence
     0x00080082: (_UNSPECIFIED,),
     # Operator Identification Sequence
-    0x00081072: (((0x00080080, "LO", TEXT), (0x00401101, "SQ", (_UNSPECIFIED,))),),
+    0x00081072: (
+        (
+            (0x00080080, "LO", TEXT),
+            (0x00080082, "SQ", (_UNSPECIFIED,)),
+            (0x00401101, "SQ", (_UNSPECIFIED,)),
+        ),
+    ),
     # Referenced Performed Procedure Step Sequence: a step of no instance
     0x00081111: (reference(b"1.2.840.10008.3.1.2.3.3"),),
     # Flow Identifier Sequence

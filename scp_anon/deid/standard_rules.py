@@ -107,8 +107,9 @@ def _basic(row: Row, options: Options) -> Decided:
     if row.tag == PATIENT_NAME:
         return Decided(actions.patient_name(), "pseudonym", origin)
     places = _places(row.tag)
+    codes = {code for by_iod in places.values() for code in by_iod.values()}
     if row.basic in _NOT_OF_IOD:
-        branches = {code: _by_code(code, row.tag, vr, options) for code in row.basic.split("/")}
+        branches = {code: _by_code(code, row.tag, vr, options) for code in codes | {*row.basic.split("/")}}
         if "U*" in branches:
             # Of references, an IOD has a Type 2 sequence as it has a Type 1 one elsewhere (Common Instance Reference):
             # they are of use only together, and with new UIDs they tell nothing.
@@ -117,10 +118,9 @@ def _basic(row: Row, options: Options) -> Decided:
         strictest, other = branches[_STRICTEST[row.basic]], branches[_NOT_OF_IOD[row.basic]]
         return Decided(_by_iod(places, branches, strictest, other), row.basic, f"{origin}, by IOD")
     rule = _by_code(row.basic, row.tag, vr, options)
-    if row.basic == "X" and places:
-        codes = {code for by_iod in places.values() for code in by_iod.values()}
+    if places:
         branches = {code: _by_code(code, row.tag, vr, options) for code in codes}
-        return Decided(_by_iod(places, branches, rule, rule), "X", f"{origin}; filled where an IOD needs it")
+        return Decided(_by_iod(places, branches, rule, rule), row.basic, f"{origin}; filled where an IOD needs it")
     return Decided(rule, row.basic, origin)
 
 

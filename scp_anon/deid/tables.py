@@ -105,7 +105,7 @@ def safe_private() -> tuple[SafePrivate, ...]:
 def iod_actions() -> dict[tuple[int, int], dict[str, str]]:
     """What a conditional action code means in an IOD: (tag, innermost enclosing sequence or 0) → IOD → D, Z, X or U*.
 
-    "*" stands for every IOD. Besides the conditional codes it has the places where an X of Table E.1-1 meets an
+    "*" stands for every IOD. Besides the conditional codes it has the places where an X or Z of Table E.1-1 meets an
     attribute of Type 1 or 2, which E.1.1 has us fill or empty.
     """
     result: dict[tuple[int, int], dict[str, str]] = {}
