@@ -73,6 +73,29 @@ def sync_directory(directory: str | Path) -> None:
         os.close(descriptor)
 
 
+def probe(directory: Path) -> None:
+    """Raise OSError unless rename, link and fsync work here."""
+    first, second, third = (directory / name for name in ("probe-1", "probe-2", "probe-3"))
+    with first.open("wb") as file:
+        os.fsync(file.fileno())
+    first.rename(second)
+    third.hardlink_to(second)
+    sync_directory(directory)
+    second.unlink()
+    third.unlink()
+
+
+def kind_of_file_system(path: Path) -> str:
+    """The type of the file system that `path` is on; empty where the system does not tell."""
+    try:
+        mounts = [line.split() for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return ""
+    place = path.resolve()
+    kinds = {Path(mount[1]): mount[2] for mount in mounts}
+    return next((kinds[parent] for parent in (place, *place.parents) if parent in kinds), "")
+
+
 def _read(descriptor: int, size: int) -> bytes:
     content = os.read(descriptor, size)
     while len(content) < size:

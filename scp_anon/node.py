@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from scp_anon import log
@@ -21,7 +22,7 @@ from scp_anon.network.scp import Limits, Server, StoreRequest
 from scp_anon.network.scu import Peer
 from scp_anon.spool import Spool
 from scp_anon.version import VERSION
-from scp_anon.worker import Treatment, Workers
+from scp_anon.worker import Take, Treatment, Workers
 
 
 class Node:
@@ -31,11 +32,14 @@ class Node:
         """Build all parts and recover the spool; nothing runs yet. Raises ConfigError for what cannot work."""
         self._config = config
         key = node_key(config.key)
-        self._treatments = {
-            route.called_ae_title: Treatment(_deidentifier(key, route), route.destinations) for route in config.routes
-        }
         destinations = {name: _destination(section, config) for name, section in config.destinations.items()}
         self._spool = Spool(config.spool.path, list(destinations), config.spool.reserve, config.spool.fsync)
+        self._treatments = {
+            route.called_ae_title: Treatment(
+                _deidentifier(key, route), route.destinations, _take(config.spool.path, route, destinations)
+            )
+            for route in config.routes
+        }
         back_off = BackOff(config.retry.first, config.retry.limit)
         self._senders = [Sender(self._spool, name, place, back_off) for name, place in destinations.items()]
         self._workers = Workers(self._spool, self._treatments, config.workers)
@@ -132,6 +136,12 @@ def _destination(section: FolderSection | DicomSection, config: Config) -> Desti
         return FolderDestination(section.path, Layout(section.layout), config.spool.fsync)
     peer = Peer(section.host, section.port, section.called_ae_title, section.calling_ae_title, section.timeout)
     return DicomDestination(peer)
+
+
+def _take(spool: Path, route: RouteSection, destinations: Mapping[str, Destination]) -> Take | None:
+    """How the results of a route get to where they stay without a sender, if they can."""
+    only = destinations[route.destinations[0]] if len(route.destinations) == 1 else None
+    return only.take if isinstance(only, FolderDestination) and only.shares_file_system(spool) else None
 
 
 def _check_folder(name: str, path: Path) -> None:

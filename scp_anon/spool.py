@@ -2,7 +2,8 @@
 
 The promise: once `commit` has returned, the instance is on stable storage, and stays in at least one of the places
 below through any crash, until every destination has acknowledged it or an operator has dropped it. It may come twice;
-it is never lost. Only `publish` writes to outgoing, and only what was made of an entry that this process has claimed.
+it is never lost. Only `publish` writes to outgoing; it and `hand_over` take only what was made of an entry that this
+process has claimed.
 
     place                     what is there                         leaves by
     tmp/<process>/            half-written files                    commit, publish; swept at boot
@@ -14,6 +15,7 @@ it is never lost. Only `publish` writes to outgoing, and only what was made of a
     commit      write tmp · fsync it · rename → incoming, or active if claimed at once · fsync that
     claim       rename → active, which counts the attempt before the work begins
     publish     write tmp · fsync it · link into each outgoing · fsync those · unlink from active
+    hand_over   write tmp · fsync it · the destination moves it into its own place · unlink from active
     discard     unlink from active, as a profile says
     others      one rename each, then fsync of the directory that it went to
 
@@ -32,13 +34,13 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from scp_anon.envelope import Envelope
 from scp_anon.errors import ConfigError, Reason, Refused, SpoolFull
-from scp_anon.filesystem import Bytes, sync_directory, write_all
+from scp_anon.filesystem import Bytes, kind_of_file_system, probe, sync_directory, write_all
 from scp_anon.ready import Ready
 
 # An original that was being worked on when its process died is tried this often before it is set aside.
@@ -105,7 +107,7 @@ class Spool:
         try:
             self._make_directories()
             self._lock = self._open_own_places()
-            _probe(self._tmp)
+            probe(self._tmp)
         except OSError as error:
             raise ConfigError(f"spool {path}: {error.strerror}") from None
         self.arrivals = Ready(self._incoming)
@@ -205,6 +207,25 @@ class Spool:
         for destination in destinations:
             self.departures[destination].push(envelope)
 
+    def is_idle(self, destination: str) -> bool:
+        """Whether nothing is queued for a destination."""
+        try:
+            with os.scandir(self._outgoing[destination]) as names:
+                return next(names, None) is None
+        except OSError:
+            return False  # the queue may tell more when it is its turn
+
+    def hand_over(self, entry: Entry, draft: Draft, take: Callable[[str], None]) -> None:
+        """Give the de-identified draft of a claimed entry to a destination at once, then give up the original.
+
+        `take` moves the file to where it stays, on stable storage. Raises what that raises, after which the draft may
+        be published instead, and OSError, after which it may not: then put the entry back.
+        """
+        self._sync(draft.descriptor)
+        take(draft.path)
+        draft.path = ""
+        os.unlink(entry.path)
+
     def discard(self, entry: Entry) -> None:
         """Give up a claimed original that a profile has dropped."""
         with contextlib.suppress(FileNotFoundError):
@@ -269,7 +290,7 @@ class Spool:
     def _make_directories(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         self.path.chmod(0o700)
-        kind = _file_system(self.path)
+        kind = kind_of_file_system(self.path)
         if kind.startswith(_NETWORK_FILE_SYSTEMS):
             raise ConfigError(f"spool {self.path}: is on {kind}; it needs a local file system")
         for place in ("tmp", "active", "incoming", "quarantine", "outgoing"):
@@ -366,26 +387,3 @@ def _move(entry: Entry, path: str) -> bool:
 
 def _after(delay: float) -> int:
     return int((time.time() + delay) * 1000) if delay else 0
-
-
-def _probe(directory: Path) -> None:
-    """Raise OSError unless rename, link and fsync work here."""
-    first, second, third = (directory / name for name in ("probe-1", "probe-2", "probe-3"))
-    with first.open("wb") as file:
-        os.fsync(file.fileno())
-    first.rename(second)
-    third.hardlink_to(second)
-    sync_directory(directory)
-    second.unlink()
-    third.unlink()
-
-
-def _file_system(path: Path) -> str:
-    """The type of the file system that `path` is on; empty where the system does not tell."""
-    try:
-        mounts = [line.split() for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()]
-    except OSError:
-        return ""
-    place = path.resolve()
-    kinds = {Path(mount[1]): mount[2] for mount in mounts}
-    return next((kinds[parent] for parent in (place, *place.parents) if parent in kinds), "")

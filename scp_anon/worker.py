@@ -13,25 +13,35 @@ from typing import Final, TypeAlias
 from scp_anon import log
 from scp_anon.deid import PIXELS_SEEN, Deidentified, Deidentifier
 from scp_anon.envelope import Envelope
-from scp_anon.errors import Filtered, Reason, Refused, Undecodable
-from scp_anon.spool import Entry, Spool
+from scp_anon.errors import Filtered, Permanent, Reason, Refused, Transient, Undecodable
+from scp_anon.spool import Draft, Entry, Spool
 
 # What to wait before an original is tried again that a full or failing disk kept from being published.
 _DISK_TROUBLE: Final = 10.0
 # A result may end as a file in a folder: the umask says who may read it there.
 _RESULT_MODE: Final = 0o666
+# Of a result, what tells its place in a folder.
+_HEAD: Final = 1 << 14
 
 
 # How a deidentifier gets at an original: it is open, or in memory, for the time of the block.
 Source: TypeAlias = Callable[[Deidentifier, Mapping[str, str]], AbstractContextManager[Deidentified]]
 
 
+# Given a whole file and its first bytes: moves it to where it stays.
+Take: TypeAlias = Callable[[str, bytes], None]
+
+
 @dataclass(frozen=True)
 class Treatment:
-    """What is done with the instances of one route."""
+    """What is done with the instances of one route.
+
+    `take`: of a single destination that needs nobody to send to it, as it is a folder on the spool's file system.
+    """
 
     deidentifier: Deidentifier
     destinations: Sequence[str]
+    take: Take | None = None
 
 
 def context_of(envelope: Envelope) -> dict[str, str]:
@@ -125,7 +135,22 @@ class Workers:
         with self._spool.draft(_RESULT_MODE) as draft:
             with deidentified(treatment.deidentifier, context_of(entry.envelope)) as result:
                 result.write(draft.descriptor)
-            self._spool.publish(entry, draft, treatment.destinations)
+                head = result.head(_HEAD) if treatment.take is not None else b""
+            if not (head and self._hand_over(entry, draft, head, treatment)):
+                self._spool.publish(entry, draft, treatment.destinations)
+
+    def _hand_over(self, entry: Entry, draft: Draft, head: bytes, treatment: Treatment) -> bool:
+        """Put a result into the folder that is its only destination; returns False where that is for the sender."""
+        take = treatment.take
+        (destination,) = treatment.destinations
+        # Behind what is queued: an earlier state of the same instance must not replace a later one.
+        if take is None or not self._spool.is_idle(destination):
+            return False
+        try:
+            self._spool.hand_over(entry, draft, lambda path: take(path, head))
+        except (Transient, Permanent):
+            return False  # the sender will say so, and try again
+        return True
 
     def _quarantine(self, entry: Entry, reason: Reason, detail: str) -> None:
         log.warning("quarantined", entry=entry.envelope.id, route=entry.envelope.route, reason=reason, detail=detail)

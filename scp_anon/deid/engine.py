@@ -69,6 +69,16 @@ class Deidentified:
         """The DICOM file."""
         return b"".join(self.parts())
 
+    def head(self, size: int) -> bytes:
+        """The first bytes of the DICOM file."""
+        taken: list[Buffer] = []
+        for part in self.parts():
+            taken.append(part[:size])
+            size -= len(part)
+            if size <= 0:
+                break
+        return b"".join(taken)
+
     def write(self, descriptor: int) -> None:
         """Write the DICOM file to an open file, from its present position on. Raises OSError."""
         pending: list[Buffer] = [encode_file_meta(self.meta)]

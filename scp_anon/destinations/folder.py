@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from scp_anon.destinations.layout import Layout
+from scp_anon.dicom.encoding import Buffer
 from scp_anon.errors import Transient
 from scp_anon.filesystem import copy_range, head_of, sync_directory
 
@@ -37,13 +38,37 @@ class FolderDestination:
             if self._durable:
                 sync_directory(os.path.dirname(target))
         except OSError as error:
-            raise Transient(f"folder: {errno.errorcode.get(error.errno or 0, 'OSError')}") from None
+            raise _transient(error) from None
+
+    def take(self, path: str, head: Buffer) -> None:
+        """Move a whole file, which is on stable storage already and nobody else needs, into the folder.
+
+        `head`: its first bytes. Raises Transient or Permanent.
+        """
+        target = f"{self._folder}/{self._layout.place(head)}"
+        try:
+            self._move(path, target)
+            if self._durable:
+                sync_directory(os.path.dirname(target))
+        except OSError as error:
+            raise _transient(error) from None
+
+    def shares_file_system(self, path: Path) -> bool:
+        """Whether files of this directory can be moved into the folder."""
+        return os.stat(path).st_dev == os.stat(self._folder).st_dev
 
     def idle(self) -> None:
         """Nothing is held."""
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _move(self, path: str, target: str) -> None:
+        try:
+            os.rename(path, target)
+        except FileNotFoundError:
+            self._make_directory(os.path.dirname(target))
+            os.rename(path, target)
 
     def _put(self, path: str, descriptor: int, target: str) -> None:
         """Make `target` the instance: another link to its file if nobody else needs that one, else a copy."""
@@ -86,6 +111,10 @@ class FolderDestination:
         os.makedirs(directory, exist_ok=True)
         if self._durable:
             sync_directory(parent)
+
+
+def _transient(error: OSError) -> Transient:
+    return Transient(f"folder: {errno.errorcode.get(error.errno or 0, 'OSError')}")
 
 
 def _link(path: str, target: str) -> None:
