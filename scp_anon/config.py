@@ -19,6 +19,8 @@ from scp_anon.destinations.layout import DEFAULT, Layout
 from scp_anon.documents import Document, Section, misplaced, read
 from scp_anon.errors import ConfigError
 
+# Those that we may use, which in a container are fewer than there are.
+_CORES: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _SIZES: Final = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZES_BINARY: Final = {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 _TIMES: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -170,8 +172,11 @@ class Config(Section):
     limits: LimitsSection = Field(default_factory=LimitsSection, description="Bounds on what peers can do.")
     retry: RetrySection = Field(default_factory=RetrySection, description="Back-off after failed deliveries.")
     log: LogSection = Field(default=LogSection(level="info"), description="The log.")
+    processes: int = Field(
+        default=_CORES, ge=1, le=64, description="Processes that receive and de-identify; default: one a core."
+    )
     workers: int = Field(
-        default=os.cpu_count() or 1, ge=1, description="Threads that de-identify; default: one a core."
+        default=_CORES, ge=1, description="Threads that de-identify what is not in memory; default: one a core."
     )
     drain_timeout: Duration = Field(
         default=25.0, description="How long a stop waits for messages that are being received or sent."

@@ -7,6 +7,7 @@ into a name but its AE title, and that one quoted; never a UID.
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import secrets
 import string
@@ -18,7 +19,7 @@ from urllib.parse import quote, unquote
 _SEPARATOR = ","
 _DETAIL_LIMIT = 32
 # Two ids are never the same: by the nanosecond, by the process, and by its count.
-_PROCESS = secrets.token_hex(4)
+_process = secrets.token_hex(4)
 _numbers = itertools.count()
 # All that is printable but the separator, the slash, and the percent sign of the quoting itself.
 _UNQUOTED = "".join(set(string.punctuation) - set(",/%")) + " "
@@ -46,7 +47,7 @@ class Envelope(NamedTuple):
     @classmethod
     def new(cls, route: str, calling: str) -> Self:
         """The envelope of an instance that arrives now."""
-        return cls(f"{time.time_ns():016x}-{_PROCESS}{next(_numbers) & 0xFFFF:04x}", route, calling)
+        return cls(f"{time.time_ns():016x}-{_process}{next(_numbers) & 0xFFFF:04x}", route, calling)
 
     @classmethod
     def parse(cls, name: str) -> Self:
@@ -72,6 +73,15 @@ class Envelope(NamedTuple):
     def arrival(self) -> float:
         """Seconds since 1970."""
         return int(self.id.partition("-")[0], 16) / 1e9
+
+
+def _in_new_process() -> None:
+    # A fork has what its parent had.
+    global _process
+    _process = secrets.token_hex(4)
+
+
+os.register_at_fork(after_in_child=_in_new_process)
 
 
 @lru_cache(1024)

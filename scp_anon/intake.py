@@ -19,9 +19,10 @@ from scp_anon.dicom.normalise import inflate_head
 from scp_anon.dicom.part10 import FileMeta, encode_file_meta
 from scp_anon.dicom.uids import transfer_syntaxes
 from scp_anon.dicom.values import read_values
+from scp_anon.draft import Draft
 from scp_anon.errors import Refused, Undecodable
-from scp_anon.network.scp import StoreRequest
-from scp_anon.spool import Draft, Entry, Spool, refusal
+from scp_anon.network.storage import StoreRequest
+from scp_anon.spool import Entry, Spool, refusal
 
 # Given a request and its data set: whether the route's profile has the sender refused.
 Refuses: TypeAlias = Callable[[StoreRequest, memoryview], bool]

@@ -26,6 +26,7 @@ FIELDS: Final = {
     "entry": "id of an entry of the spool",
     "key": "id of the key, which does not tell the key",
     "port": "TCP port",
+    "process": "name of one of the node's own processes",
     "project": "name of a project, from the configuration",
     "reason": "why: a quarantine reason, or what ended an association",
     "route": "called AE title of a route",

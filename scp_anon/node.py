@@ -1,15 +1,28 @@
-"""The node: builds the parts from the configuration, starts them, drains them, stops them. Read it top-down."""
+"""The node: builds the parts from the configuration, starts them, drains them, stops them. Read it top-down.
+
+`Plan` is what a configuration comes to before anything runs. `Receiving` and `Delivering` are the two halves of a node,
+which share nothing but the spool. `serve` has them run: each in processes of its own, or all in one.
+"""
 
 from __future__ import annotations
 
+import errno
+import gc
 import os
+import signal
+import socket
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import Final, Protocol
 
 from scp_anon import log
+from scp_anon.announcements import Announcements
 from scp_anon.awaiting import Awaiting, table_of
-from scp_anon.config import Config, DicomSection, FolderSection, KeySection, RouteSection
+from scp_anon.config import Config, DicomSection, FolderSection, KeySection, ListenSection, RouteSection
 from scp_anon.deid import Deidentifier, generate_key, load_key, load_profile, with_changes
 from scp_anon.delivery import BackOff, Sender
 from scp_anon.destinations import Destination
@@ -18,86 +31,211 @@ from scp_anon.destinations.folder import FolderDestination
 from scp_anon.destinations.layout import Layout
 from scp_anon.errors import ConfigError
 from scp_anon.intake import Intake
-from scp_anon.network.scp import Limits, Server, StoreRequest
+from scp_anon.network.occupancy import Occupancy, OwnOccupancy
+from scp_anon.network.scp import Limits, Server, bind
 from scp_anon.network.scu import Peer
-from scp_anon.spool import Spool
+from scp_anon.network.storage import StoreRequest
+from scp_anon.spool import Announce, Spool
+from scp_anon.supervisor import Role, Supervisor
 from scp_anon.version import VERSION
 from scp_anon.worker import Take, Treatment, Workers
 
+_STOPPED_AT_ONCE: Final = 1
+# For what has to be done besides waiting for messages in hand, before a process is taken to hang.
+_MARGIN: Final = 10.0
+# The processes of a node that was killed a moment ago may still have its addresses.
+_ADDRESS_PATIENCE: Final = 2.0
 
-class Node:
-    """A running node: socket → spool → engine → spool → destinations."""
+
+def serve(config: Config) -> int:
+    """Run a node until SIGTERM or SIGINT; returns the exit code. Raises ConfigError for what cannot work."""
+    plan = Plan(config)
+    listeners = [_listener(section) for section in config.listen]
+    log.event("starting", version=VERSION, key=plan.key_id)
+    for listener in listeners:
+        address, port, *_ = listener.getsockname()
+        log.event("listening", address=address, port=port)
+    if config.processes == 1 or not hasattr(os, "fork"):
+        code = _in_one_process(plan, listeners)
+    else:
+        code = _in_processes(plan, listeners)
+    log.event("stopped")
+    return code
+
+
+def _in_one_process(plan: Plan, listeners: Sequence[socket.socket]) -> int:
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(_STOPPED_AT_ONCE)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    occupancy = Occupancy(plan.config.limits.associations).of_process(0)
+    spool = plan.spool()
+    _live(
+        plan, spool, (Receiving(plan, spool, listeners, occupancy, plan.config.workers), Delivering(plan, spool)), stop
+    )
+    return 0
+
+
+def _in_processes(plan: Plan, listeners: Sequence[socket.socket]) -> int:
+    count = plan.config.processes
+    threads = -(-plan.config.workers // count)
+    occupancy = Occupancy(plan.config.limits.associations, count)
+    announcements = Announcements()
+
+    def receive(number: int, stop: threading.Event) -> None:
+        spool = plan.spool(announcements.tell)
+        receiving = Receiving(plan, spool, listeners, occupancy.of_process(number), threads)
+        _live(plan, spool, (receiving,), stop)
+
+    def deliver(stop: threading.Event) -> None:
+        spool = plan.spool()
+        threading.Thread(target=announcements.listen, args=(spool.announced,), daemon=True).start()
+        _live(plan, spool, (Delivering(plan, spool),), stop)
+
+    receivers = [
+        Role(f"receiver-{number + 1}", partial(receive, number), partial(occupancy.clear, number))
+        for number in range(count)
+    ]
+    # What has been built is the same in all processes: it stays shared if the collector leaves it alone.
+    gc.freeze()
+
+    def on_stop() -> None:
+        for listener in listeners:
+            listener.close()
+
+    return Supervisor([Role("delivery", deliver), *receivers], plan.config.drain_timeout + _MARGIN).run(on_stop)
+
+
+def _live(plan: Plan, spool: Spool, halves: Sequence[Half], stop: threading.Event) -> None:
+    """Have halves of a node run on a spool until `stop` is set, and then drain them.
+
+    What is still busy at the end of the drain timeout is safe in the spool all the same.
+    """
+    for half in reversed(halves):
+        half.start()
+    stop.wait()
+    log.event("draining")
+    deadline = time.monotonic() + plan.config.drain_timeout
+    for half in halves:
+        half.stop(deadline)
+    spool.close_queues()
+    for half in halves:
+        half.join(deadline)
+    spool.close()
+
+
+class Half(Protocol):
+    """One of the halves of a node."""
+
+    def start(self) -> None:
+        """Begin to work."""
+
+    def stop(self, deadline: float) -> None:
+        """Take on nothing more. May wait, up to `deadline` by the monotonic clock, for what is being received."""
+
+    def join(self, deadline: float) -> None:
+        """Wait for what is in hand, after the spool's queues are closed."""
+
+
+class Plan:
+    """What a configuration comes to: engines and destinations, and how to open the spool. Nothing of it runs."""
 
     def __init__(self, config: Config) -> None:
-        """Build all parts and recover the spool; nothing runs yet. Raises ConfigError for what cannot work."""
-        self._config = config
+        """Raises ConfigError for what cannot work."""
+        self.config = config
         key = node_key(config.key)
-        destinations = {name: _destination(section, config) for name, section in config.destinations.items()}
-        self._spool = Spool(config.spool.path, list(destinations), config.spool.reserve, config.spool.fsync)
-        self._treatments = {
+        self.destinations = {name: _destination(section, config) for name, section in config.destinations.items()}
+        self.spool().close()  # a fault in it is told before anything runs
+        self.treatments = {
             route.called_ae_title: Treatment(
-                _deidentifier(key, route), route.destinations, _take(config.spool.path, route, destinations)
+                _deidentifier(key, route), route.destinations, _take(config.spool.path, route, self.destinations)
             )
             for route in config.routes
         }
-        back_off = BackOff(config.retry.first, config.retry.limit)
-        self._senders = [Sender(self._spool, name, place, back_off) for name, place in destinations.items()]
-        self._workers = Workers(self._spool, self._treatments, config.workers)
+        self.key_id = next(iter(self.treatments.values())).deidentifier.key_id
+
+    def spool(self, announce: Announce | None = None) -> Spool:
+        """Open the spool, for one process. Raises ConfigError."""
+        section = self.config.spool
+        return Spool(section.path, list(self.destinations), section.reserve, section.fsync, announce)
+
+
+class Receiving:
+    """From the sockets to outgoing: receives, and de-identifies."""
+
+    def __init__(
+        self, plan: Plan, spool: Spool, listeners: Sequence[socket.socket], occupancy: OwnOccupancy, threads: int
+    ) -> None:
+        """`threads`: those that de-identify what is not in memory."""
+        self._treatments = plan.treatments
+        self._listeners = listeners
+        self._workers = Workers(spool, plan.treatments, threads)
+        section = plan.config.limits
         limits = Limits(
-            associations=config.limits.associations,
-            object_size=config.limits.object_size,
-            handshake_timeout=config.limits.handshake_timeout,
-            idle_timeout=config.limits.idle_timeout,
+            associations=section.associations,
+            object_size=section.object_size,
+            handshake_timeout=section.handshake_timeout,
+            idle_timeout=section.idle_timeout,
         )
-        intake = Intake(self._spool, self._workers.work, self._refuses)
-        self._server = Server(intake, self._treatments.__contains__, limits)
-        tables = {
-            route: table
-            for route, treatment in self._treatments.items()
-            if (table := table_of(treatment.deidentifier)) is not None
-        }
-        self._awaiting = Awaiting(config.spool.path, tables)
+        intake = Intake(spool, self._workers.work, self._refuses)
+        self._server = Server(intake, self._treatments.__contains__, limits, occupancy)
+
+    def start(self) -> None:
+        """Begin to work: the queue first, then the doors."""
+        self._workers.start()
+        for listener in self._listeners:
+            self._server.accept_from(listener)
+
+    def stop(self, deadline: float) -> None:
+        """Receive what is being received to its end, and nothing more."""
+        self._server.drain(_left(deadline))
+        self._workers.stop()
+
+    def join(self, deadline: float) -> None:
+        """Wait for what is being de-identified."""
+        self._workers.join(_left(deadline))
 
     def _refuses(self, request: StoreRequest, data_set: memoryview) -> bool:
         context = {"CallingAETitle": request.calling_ae_title, "CalledAETitle": request.called_ae_title}
         treatment = self._treatments[request.called_ae_title]
         return treatment.deidentifier.refuses(data_set, request.transfer_syntax_uid, context)
 
+
+class Delivering:
+    """From outgoing to the destinations; and back from quarantine, what has waited for a row in a table."""
+
+    def __init__(self, plan: Plan, spool: Spool) -> None:
+        section = plan.config.retry
+        back_off = BackOff(section.first, section.limit)
+        self._senders = [Sender(spool, name, place, back_off) for name, place in plan.destinations.items()]
+        tables = {
+            route: table
+            for route, treatment in plan.treatments.items()
+            if (table := table_of(treatment.deidentifier)) is not None
+        }
+        self._awaiting = Awaiting(plan.config.spool.path, tables)
+
     def start(self) -> None:
-        """Begin to work: the queues first, then the doors. Raises ConfigError if an address cannot be listened on."""
-        key_id = next(iter(self._treatments.values())).deidentifier.key_id
-        log.event("starting", version=VERSION, key=key_id)
+        """Begin to send."""
         for sender in self._senders:
             sender.start()
-        self._workers.start()
         self._awaiting.start()
-        for listen in self._config.listen:
-            try:
-                port = self._server.listen(listen.address, listen.port)
-            except (OSError, UnicodeError) as error:  # UnicodeError: not even a host name
-                number = getattr(error, "errno", 0) or 0  # the resolver's own are below zero
-                why = os.strerror(number) if number > 0 else "no such address"
-                raise ConfigError(f"listen: {listen.address}:{listen.port}: {why}") from None
-            log.event("listening", address=listen.address, port=port)
 
-    def drain(self) -> bool:
-        """Stop: accept nothing more, finish what is in hand, leave the rest in the spool for the next start.
-
-        Returns False if something was still busy at the end of the drain timeout; it is safe in the spool all the same.
-        """
-        deadline = time.monotonic() + self._config.drain_timeout
-        log.event("draining")
-        received = self._server.drain(_left(deadline))
-        self._workers.stop()
+    def stop(self, deadline: float) -> None:
+        """Send nothing more after what is being sent."""
         self._awaiting.stop()
         for sender in self._senders:
             sender.stop()
-        self._spool.close_queues()
-        worked = self._workers.join(_left(deadline))
-        busy = [sender for sender in self._senders if not sender.join(_left(deadline))]
-        self._spool.close()
-        log.event("stopped")
-        return received and worked and not busy
+
+    def join(self, deadline: float) -> None:
+        """Wait for what is being sent."""
+        for sender in self._senders:
+            sender.join(_left(deadline))
 
 
 def _left(deadline: float) -> float:
@@ -119,6 +257,20 @@ def check(config: Config) -> None:
     for name, section in config.destinations.items():
         if isinstance(section, FolderSection):
             _check_folder(name, section.path)
+
+
+def _listener(section: ListenSection) -> socket.socket:
+    """Listen on an address. Raises ConfigError if that cannot be done."""
+    deadline = time.monotonic() + _ADDRESS_PATIENCE
+    while True:
+        try:
+            return bind(section.address, section.port)
+        except (OSError, UnicodeError) as error:  # UnicodeError: not even a host name
+            number = getattr(error, "errno", 0) or 0  # the resolver's own are below zero
+            if number != errno.EADDRINUSE or time.monotonic() > deadline:
+                why = os.strerror(number) if number > 0 else "no such address"
+                raise ConfigError(f"listen: {section.address}:{section.port}: {why}") from None
+            time.sleep(0.05)
 
 
 def _deidentifier(key: bytes, route: RouteSection) -> Deidentifier:

@@ -36,11 +36,12 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, TypeAlias
 
+from scp_anon.draft import Draft
 from scp_anon.envelope import Envelope
 from scp_anon.errors import ConfigError, Reason, Refused, SpoolFull
-from scp_anon.filesystem import Bytes, kind_of_file_system, probe, sync_directory, write_all
+from scp_anon.filesystem import kind_of_file_system, probe, sync_directory
 from scp_anon.ready import Ready
 
 # An original that was being worked on when its process died is tried this often before it is set aside.
@@ -50,6 +51,10 @@ _PROCESSING_FAILURE: Final = 0x0110  # PS3.7 C.5.5
 _NETWORK_FILE_SYSTEMS: Final = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "afs", "ncpfs")
 
 
+# Tells that an entry has been published for a destination.
+Announce: TypeAlias = "Callable[[str, Envelope], None]"
+
+
 class Entry(NamedTuple):
     """An instance in the spool: its envelope, and the file."""
 
@@ -57,40 +62,22 @@ class Entry(NamedTuple):
     path: str
 
 
-class Draft:
-    """A file in tmp that is being written; gone at the end of its `with` block unless it was committed or published."""
-
-    def __init__(self, path: str, mode: int) -> None:
-        self.path = path
-        self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-
-    def write(self, *parts: Bytes) -> None:
-        """Append the parts. Raises OSError."""
-        write_all(self.descriptor, parts)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def move(self, target: str) -> None:
-        """Give the file its name for good. Raises OSError."""
-        os.rename(self.path, target)
-        self.path = ""
-
-    def __exit__(self, *exception: object) -> None:
-        os.close(self.descriptor)
-        if self.path:
-            with contextlib.suppress(OSError):  # what stays is swept at the next start
-                os.unlink(self.path)
-
-
 class Spool:
     """The spool of one process on the directory `path`; see the module's promise. Safe to share between threads."""
 
-    def __init__(self, path: Path, destinations: Collection[str], reserve: int = 0, durable: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        destinations: Collection[str],
+        reserve: int = 0,
+        durable: bool = True,
+        announce: Announce | None = None,
+    ) -> None:
         """Open the spool, make what is missing, and recover what dead processes left.
 
         `reserve`: bytes of the file system that stay free. `durable`: False leaves out every fsync, and with it the
-        promise. Raises ConfigError where the directory cannot keep the promise.
+        promise. `announce`: tells of each entry that is published, where another process delivers it. Raises
+        ConfigError where the directory cannot keep the promise.
         """
         self.path = path
         self._reserve = reserve
@@ -112,6 +99,7 @@ class Spool:
             raise ConfigError(f"spool {path}: {error.strerror}") from None
         self.arrivals = Ready(self._incoming)
         self.departures = {name: Ready(directory) for name, directory in self._outgoing.items()}
+        self._announce = announce or self.announced
 
     def close_queues(self) -> None:
         """Let everyone go who waits for an entry, now and from now on."""
@@ -205,7 +193,7 @@ class Spool:
             self._sync_directory(self._outgoing[destination])
         os.unlink(entry.path)
         for destination in destinations:
-            self.departures[destination].push(envelope)
+            self._announce(destination, envelope)
 
     def is_idle(self, destination: str) -> bool:
         """Whether nothing is queued for a destination."""
@@ -239,6 +227,10 @@ class Spool:
             self.arrivals.push(envelope)
 
     # ---------------------------------------------------------------- delivering
+
+    def announced(self, destination: str, envelope: Envelope) -> None:
+        """Note an entry that has just been published for a destination. Raises KeyError for one that is not ours."""
+        self.departures[destination].push(envelope)
 
     def depart(self, destination: str, timeout: float | None = None) -> Entry | None:
         """Take the next entry for a destination, waiting as `claim` does. It stays in outgoing until acknowledged."""

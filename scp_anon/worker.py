@@ -12,9 +12,10 @@ from typing import Final, TypeAlias
 
 from scp_anon import log
 from scp_anon.deid import PIXELS_SEEN, Deidentified, Deidentifier
+from scp_anon.draft import Draft
 from scp_anon.envelope import Envelope
 from scp_anon.errors import Filtered, Permanent, Reason, Refused, Transient, Undecodable
-from scp_anon.spool import Draft, Entry, Spool
+from scp_anon.spool import Entry, Spool
 
 # What to wait before an original is tried again that a full or failing disk kept from being published.
 _DISK_TROUBLE: Final = 10.0

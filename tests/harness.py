@@ -69,7 +69,7 @@ class Node:
         known = len(self.events("listening"))
         with self.log_path.open("ab") as log:
             command = [sys.executable, "-m", "scp_anon", "serve", "-c", str(self.config_path)]
-            self.process = subprocess.Popen(command, stderr=log, stdout=log)
+            self.process = subprocess.Popen(command, stderr=log, stdout=log, start_new_session=True)
         if wait:
             eventually(lambda: len(self.events("listening")) > known or self._ended())
             assert not self._ended(), self.log_path.read_text(encoding="utf-8")
@@ -83,9 +83,22 @@ class Node:
         return code
 
     def kill(self) -> None:
-        """Have it gone, whatever it is doing, if it runs at all."""
+        """Have it gone with all its processes at once, whatever they are doing, if it runs at all."""
         if self.process is not None:
-            self.end(signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(_PATIENCE)
+            self.process = None
+
+    def processes(self) -> list[int]:
+        """The processes of the node, the one that was started first."""
+        assert self.process is not None
+        found = [self.process.pid]
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it has ended just now
+                if int(path.read_text(encoding="utf-8").rpartition(")")[2].split()[1]) == self.process.pid:
+                    found.append(int(path.parent.name))
+        return found
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of ours with this node's configuration."""
@@ -113,10 +126,11 @@ class Node:
         return [(reason, unquote(detail)) for *_, reason, detail in (name.split(",") for name in names)]
 
     def peak_memory(self) -> int:
-        """The most memory that the process has had so far, in bytes."""
-        assert self.process is not None
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
-        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+        """The most memory that one of the processes has had so far, in bytes."""
+        return max(
+            int(Path(f"/proc/{pid}/status").read_text(encoding="utf-8").split("VmHWM:")[1].split()[0]) * 1024
+            for pid in self.processes()
+        )
 
     def is_at_rest(self) -> bool:
         """Nothing waits and nothing is in hand."""

@@ -20,8 +20,9 @@ from scp_anon.errors import Aborted, AssociationError, Closed, Refused, Rejected
 from scp_anon.network import dimse, negotiation, pdu, scp
 from scp_anon.network.association import MAXIMUM_PDU_LENGTH, Association, Context
 from scp_anon.network.connection import Connection, connect
-from scp_anon.network.scp import Limits, Server, StoreRequest
+from scp_anon.network.scp import Limits, Server
 from scp_anon.network.scu import VERIFICATION_CONTEXT, Peer, Requestor
+from scp_anon.network.storage import StoreRequest
 
 CT = Context("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
 MR = Context("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.2.1")

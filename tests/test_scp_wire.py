@@ -28,7 +28,8 @@ from scp_anon.dicom.uids import storage_sop_classes, transfer_syntaxes
 from scp_anon.errors import Refused
 from scp_anon.network import negotiation, scp
 from scp_anon.network.association import Association
-from scp_anon.network.scp import Limits, Server, StoreRequest
+from scp_anon.network.scp import Limits, Server
+from scp_anon.network.storage import StoreRequest
 from tests import samples
 from tests.harness import eventually
 from tests.peers import require_peer

@@ -16,7 +16,7 @@ MODULES = sorted((ROOT / "scp_anon").rglob("*.py"))
 LAYERS = [
     ["errors", "log", "version"],
     ["filesystem", "envelope", "documents"],
-    ["ready"],
+    ["ready", "draft", "announcements", "supervisor"],
     ["spool", "dicom"],
     ["deid", "network", "exchange"],
     ["destinations"],

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import threading
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -17,32 +13,19 @@ from scp_anon.conformance import statement
 from scp_anon.deid import ProfileFile
 from scp_anon.documents import Section
 from scp_anon.errors import ConfigError
-from scp_anon.node import Node
 from scp_anon.node import check as check_config
+from scp_anon.node import serve as run
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="The configuration file; without it, the embedded default.")
 ]
-_STOPPED_AT_ONCE = 1
 
 
 def serve(file: ConfigFile = None) -> None:
     """Run the node until SIGTERM or SIGINT: it then finishes what is in hand. A second signal ends it at once."""
     settings = config.load(file)
     log.start(settings.log.level)
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            os._exit(_STOPPED_AT_ONCE)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
-    node = Node(settings)
-    node.start()
-    stop.wait()
-    node.drain()
+    raise typer.Exit(run(settings))
 
 
 def check(file: ConfigFile = None) -> None:

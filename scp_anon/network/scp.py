@@ -8,18 +8,23 @@ so that memory stays flat whatever the object's size.
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, NamedTuple, Protocol, Self
+from typing import Final
 
 from scp_anon import log
 from scp_anon.errors import Aborted, AssociationError, Closed, Refused, Rejected
 from scp_anon.network import dimse, negotiation, pdu
 from scp_anon.network.association import Association, Context, ReleaseRequested, unexpected
 from scp_anon.network.connection import Connection
+from scp_anon.network.occupancy import Occupancy, OwnOccupancy
+from scp_anon.network.storage import Inflow, Storage, StoreRequest
 
 _BUFFER: Final = 1 << 20
 _SPILL: Final = 8 << 20
@@ -29,39 +34,7 @@ _HANDSHAKES: Final = 64
 _UID_LIMIT: Final = 64
 _UID_CHARACTERS: Final = frozenset("0123456789.")
 _LINGER: Final = 1.0
-
-
-class StoreRequest(NamedTuple):
-    """What the association and the C-STORE-RQ say of the instance that follows."""
-
-    calling_ae_title: str
-    called_ae_title: str
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-
-
-class Reception(Protocol):
-    """Where one instance goes while it is being received. Exactly one of `commit` and `discard` ends it."""
-
-    def spill(self, part: memoryview) -> None:
-        """Take a first part of a large data set. Raises Refused."""
-
-    def commit(self, rest: memoryview) -> None:
-        """Take the rest, and make the instance safe: success is said when this returns. Raises Refused."""
-
-    def discard(self) -> None:
-        """Forget the instance: the association ended, or it was refused."""
-
-    def proceed(self, rest: memoryview) -> None:
-        """The success of `commit(rest)` has been said: go on with the instance while the peer prepares its next."""
-
-
-class Storage(Protocol):
-    """What instances are given to."""
-
-    def receive(self, request: StoreRequest) -> Reception:
-        """Begin to receive an instance. Raises Refused."""
+_LEAVE_TO_OTHERS: Final = 0.002  # seconds that a process with more connections than another leaves it to that one
 
 
 @dataclass(frozen=True)
@@ -77,64 +50,95 @@ class Limits:
 class Server:
     """Listens on any number of addresses; each association is served by a thread of its own."""
 
-    def __init__(self, storage: Storage, is_called: Callable[[str], bool], limits: Limits) -> None:
-        """`is_called` tells whether an AE title is one of ours: a request for another is rejected (1/1/7)."""
+    def __init__(
+        self,
+        storage: Storage,
+        is_called: Callable[[str], bool],
+        limits: Limits,
+        occupancy: OwnOccupancy | None = None,
+    ) -> None:
+        """`is_called` tells whether an AE title is one of ours: a request for another is rejected (1/1/7).
+
+        `occupancy`: where several processes share the limit of associations.
+        """
         self._storage = storage
         self._is_called = is_called
         self._limits = limits
-        self._listeners: list[socket.socket] = []
+        self._occupancy = occupancy or Occupancy(limits.associations).of_process(0)
+        self._accepting: list[threading.Thread] = []
         self._services: set[_Service] = set()
-        self._threads: set[threading.Thread] = set()
         self._changed = threading.Condition()
         self._draining = False
+        self._woken, self._wake = os.pipe()
 
     def listen(self, address: str, port: int) -> int:
         """Begin to listen; returns the port (port 0: any free one). Raises OSError."""
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        listener = socket.create_server((address, port), family=family, backlog=_BACKLOG)
-        self._listeners.append(listener)
-        threading.Thread(target=self._accept, args=(listener,), name="listener", daemon=True).start()
+        listener = bind(address, port)
+        self.accept_from(listener)
         bound: int = listener.getsockname()[1]
         return bound
+
+    def accept_from(self, listener: socket.socket) -> None:
+        """Begin to accept what comes to a socket of `bind`, which other processes may have as well."""
+        thread = threading.Thread(target=self._accept, args=(listener,), name="listener", daemon=True)
+        self._accepting.append(thread)
+        thread.start()
 
     def drain(self, timeout: float) -> bool:
         """Stop listening, let messages that are being received come to their end, then end the associations.
 
         Returns False if one was still busy after `timeout` seconds.
         """
-        with self._changed:
+        if not self._draining:
             self._draining = True
-            for listener in self._listeners:
-                # Closing alone would leave the thread in accept().
-                with _ignored():
-                    listener.shutdown(socket.SHUT_RDWR)
-                listener.close()
+            os.close(self._wake)  # which wakes those who accept
+            for thread in self._accepting:
+                thread.join()
+            os.close(self._woken)
+        with self._changed:
             for service in self._services:
                 service.end()
             return self._changed.wait_for(lambda: not self._services, timeout)
 
     def _accept(self, listener: socket.socket) -> None:
+        with listener:
+            self._accept_until_drained(listener)
+
+    def _accept_until_drained(self, listener: socket.socket) -> None:
+        arrivals = select.poll()
+        arrivals.register(listener, select.POLLIN)
+        arrivals.register(self._woken, select.POLLIN)
         while True:
+            arrivals.poll()
+            if self._draining:
+                return
+            if self._occupancy.is_crowded():
+                time.sleep(_LEAVE_TO_OTHERS)
             try:
                 connected, address = listener.accept()
+            except BlockingIOError:
+                continue  # another process was faster
             except OSError:
-                if self._draining:
-                    return
                 log.warning("accept-failed")  # out of descriptors: the next one may go better
-                threading.Event().wait(0.1)
+                time.sleep(0.1)
                 continue
-            service = _Service(connected, address[0], self._storage, self._limits, self._admit)
-            with self._changed:
-                if self._draining or len(self._services) >= self._limits.associations + _HANDSHAKES:
-                    connected.close()
-                    continue
-                self._services.add(service)
-            try:
-                threading.Thread(target=self._serve, args=(service,), name="association", daemon=True).start()
-            except RuntimeError:
-                log.warning("accept-failed")  # out of threads: likewise
+            self._begin(connected, address[0])
+
+    def _begin(self, connected: socket.socket, address: str) -> None:
+        """Serve a connection, in a thread of its own."""
+        service = _Service(connected, address, self._storage, self._limits, self._admit)
+        with self._changed:
+            if self._draining or len(self._services) >= self._limits.associations + _HANDSHAKES:
                 connected.close()
-                self._forget(service)
+                return
+            self._services.add(service)
+        self._occupancy.connected()
+        try:
+            threading.Thread(target=self._serve, args=(service,), name="association", daemon=True).start()
+        except RuntimeError:
+            log.warning("accept-failed")  # out of threads: likewise
+            connected.close()
+            self._forget(service)
 
     def _serve(self, service: _Service) -> None:
         try:
@@ -143,6 +147,7 @@ class Server:
             self._forget(service)
 
     def _forget(self, service: _Service) -> None:
+        self._occupancy.ended(service.established)
         with self._changed:
             self._services.discard(service)
             self._changed.notify_all()
@@ -151,10 +156,17 @@ class Server:
         """Raise Rejected unless this association may be: a known called AE title, and fewer than the limit."""
         if not self._is_called(request.called_ae_title):
             raise Rejected(1, 1, 7)
-        with self._changed:
-            if sum(service.established for service in self._services) >= self._limits.associations:
-                raise Rejected(2, 3, 2)
-            service.established = True
+        if not self._occupancy.associate():
+            raise Rejected(2, 3, 2)
+        service.established = True
+
+
+def bind(address: str, port: int) -> socket.socket:
+    """A socket that listens (port 0: on any free one); several processes may accept from it. Raises OSError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.create_server((address, port), family=family, backlog=_BACKLOG)
+    listener.setblocking(False)
+    return listener
 
 
 class _Service:
@@ -272,13 +284,13 @@ class _Service:
             raise unexpected("a response to no request")
         elif field != dimse.C_CANCEL_RQ:
             if has_data_set:
-                self._receive(association, context_id, _Inflow(0))
+                self._receive(association, context_id, Inflow(0))
             association.send_command(context_id, dimse.response(command, dimse.UNRECOGNIZED_OPERATION))
 
     def _store(self, association: Association, context_id: int, command: dimse.CommandSet) -> None:
         """Receive one instance, and answer with what became of it. Raises AssociationError."""
         context = association.contexts[context_id]
-        with _Inflow(self._limits.object_size) as inflow:
+        with Inflow(self._limits.object_size) as inflow:
             inflow.begin(lambda: self._storage.receive(_store_request(association, context, command)))
             rest = self._receive(association, context_id, inflow)
             committed = inflow.commit(rest)
@@ -293,7 +305,7 @@ class _Service:
         finally:
             committed.proceed(rest)
 
-    def _receive(self, association: Association, context_id: int, inflow: _Inflow) -> memoryview:
+    def _receive(self, association: Association, context_id: int, inflow: Inflow) -> memoryview:
         """Read a data set to its end; returns what of it has not been spilled. Raises AssociationError."""
         filled = 0
         while True:
@@ -310,61 +322,6 @@ class _Service:
             filled += fragment.length
             if fragment.control & pdu.LAST:
                 return memoryview(self._buffer)[:filled]
-
-
-class _Inflow:
-    """One instance on its way to a reception. Once refused, the rest of it is read and forgotten.
-
-    As a context manager, it discards what has not been committed at the end of the block.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._reception: Reception | None = None
-        self._refused = Refused(dimse.UNRECOGNIZED_OPERATION)
-        self._spilled = 0
-
-    def begin(self, receive: Callable[[], Reception]) -> None:
-        """Get the reception from `receive`."""
-        try:
-            self._reception = receive()
-        except Refused as refused:
-            self._refused = refused
-
-    def spill(self, part: memoryview) -> None:
-        """Pass on a first part of the data set."""
-        self._spilled += len(part)
-        try:
-            self._bound(0)
-            if self._reception is not None:
-                self._reception.spill(part)
-        except Refused as refused:
-            self.__exit__()
-            self._refused = refused
-
-    def commit(self, rest: memoryview) -> Reception | Refused:
-        """Pass on the rest and make the instance safe; returns the reception, or why it was refused."""
-        if self._reception is not None:
-            try:
-                self._bound(len(rest))
-                self._reception.commit(rest)
-            except Refused as refused:
-                return refused
-            committed, self._reception = self._reception, None
-            return committed
-        return self._refused
-
-    def _bound(self, more: int) -> None:
-        if self._spilled + more > self._limit:
-            raise Refused(dimse.OUT_OF_RESOURCES, "larger than the limit")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._reception is not None:
-            self._reception.discard()
-            self._reception = None
 
 
 def _store_request(association: Association, context: Context, command: dimse.CommandSet) -> StoreRequest:

@@ -1,0 +1,35 @@
+"""A file that is being written, under a name that nobody looks for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Self
+
+from scp_anon.filesystem import Bytes, write_all
+
+
+class Draft:
+    """A file in tmp that is being written; gone at the end of its `with` block unless it was committed or published."""
+
+    def __init__(self, path: str, mode: int) -> None:
+        self.path = path
+        self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+
+    def write(self, *parts: Bytes) -> None:
+        """Append the parts. Raises OSError."""
+        write_all(self.descriptor, parts)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def move(self, target: str) -> None:
+        """Give the file its name for good. Raises OSError."""
+        os.rename(self.path, target)
+        self.path = ""
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self.descriptor)
+        if self.path:
+            with contextlib.suppress(OSError):  # what stays is swept at the next start
+                os.unlink(self.path)

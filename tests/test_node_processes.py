@@ -1,0 +1,194 @@
+"""A node of several processes: one that dies is started again, limits hold for all together, one signal drains all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from scp_anon.errors import AssociationError, Rejected
+from scp_anon.network.association import Context
+from scp_anon.network.scu import VERIFICATION_CONTEXT, Peer, Requestor, read_meta
+from tests import samples
+from tests.harness import AE_TITLE, Node, eventually, running_node
+
+CT = Context("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
+
+
+def peer(node: Node) -> Peer:
+    """The node as a peer."""
+    return Peer("127.0.0.1", node.port, AE_TITLE, "SENDER", 30)
+
+
+def images(folder: Path, count: int, pixels: int = 512) -> list[Path]:
+    """So many images, each an instance of its own."""
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number:04d}.dcm").write_bytes(samples.encoded(samples.image(str(number), pixels=pixels)))
+    return sorted(folder.iterdir())
+
+
+def send(node: Node, files: list[Path], acknowledged: list[Path]) -> None:
+    """Send files until they are all acknowledged, over as many associations as that takes."""
+    left = list(files)
+    while left:
+        try:
+            with Requestor(peer(node), [CT]) as requestor:
+                while left:
+                    meta, start = read_meta(left[0])
+                    assert requestor.store(left[0], meta, start) == 0
+                    acknowledged.append(left.pop(0))
+        except AssociationError:
+            time.sleep(0.05)
+
+
+def test_processes_by_configuration(tmp_path: Path) -> None:
+    """One supervisor, so many that receive, one that delivers; or a single one for all."""
+    with running_node(tmp_path / "three", processes=3) as node:
+        eventually(lambda: len(node.processes()) == 5)
+        assert {event["process"] for event in node.events("process-started")} == {
+            "delivery",
+            *(f"receiver-{number}" for number in (1, 2, 3)),
+        }
+        assert node.end() == 0
+    with running_node(tmp_path / "one", processes=1) as node:
+        send(node, images(tmp_path / "in", 3), [])
+        eventually(lambda: len(node.delivered()) == 3 and node.is_at_rest())
+        assert len(node.processes()) == 1
+        assert node.end() == 0
+
+
+def test_any_process_may_die(tmp_path: Path) -> None:
+    """With kill -9, again and again while four send: all that is acknowledged is delivered, once each is started again."""
+    files = images(tmp_path / "in", 200)
+    acknowledged: list[list[Path]] = [[] for _ in range(4)]
+    with running_node(tmp_path / "node", processes=2) as node:
+        eventually(lambda: len(node.processes()) == 4)
+        senders = [threading.Thread(target=send, args=(node, files[i::4], acknowledged[i])) for i in range(4)]
+        for sender in senders:
+            sender.start()
+        for round_ in range(6):
+            time.sleep(0.15)
+            _, *running = node.processes()
+            os.kill(running[round_ % len(running)], signal.SIGKILL)
+            eventually(lambda: len(node.processes()) == 4)
+        for sender in senders:
+            sender.join(60)
+        assert sum(map(len, acknowledged)) == len(files)
+        eventually(lambda: len(node.delivered()) == len(files) and node.is_at_rest())
+        assert not node.quarantined()
+        died = [event["detail"] for event in node.events("process-died")]
+        assert died == ["signal 9"] * 6
+        assert node.end() == 0
+
+
+def test_delivery_that_dies_goes_on_where_it_was(tmp_path: Path) -> None:
+    """What is queued for a destination, and what comes while nobody delivers, is delivered when somebody does again."""
+    destinations = {
+        "disk": {"type": "folder", "path": str(tmp_path / "node" / "out")},
+        "other": {"type": "folder", "path": str(tmp_path / "other")},
+    }
+    routes = [{"called_ae_title": AE_TITLE, "project": "test", "pixels": "pass", "destinations": list(destinations)}]
+    with running_node(tmp_path / "node", processes=2, destinations=destinations, routes=routes) as node:
+        eventually(lambda: len(node.processes()) == 4)
+        files = images(tmp_path / "in", 60)
+        sender = threading.Thread(target=send, args=(node, files, []))
+        sender.start()
+        for _ in range(3):
+            time.sleep(0.05)
+            os.kill(node.processes()[1], signal.SIGKILL)
+            eventually(lambda: len(node.processes()) == 4)
+        sender.join(60)
+        eventually(lambda: len(node.delivered()) == 60 and node.is_at_rest())
+        assert len(list((tmp_path / "other").rglob("*.dcm"))) == 60
+
+
+def test_processes_die_with_their_supervisor(tmp_path: Path) -> None:
+    """Nobody goes on receiving when there is nobody who starts what dies; and the address is free again at once."""
+    with running_node(tmp_path, processes=2) as node:
+        eventually(lambda: len(node.processes()) == 4)
+        _, *others = node.processes()
+        assert node.process is not None
+        os.kill(node.process.pid, signal.SIGKILL)
+        node.process.wait(10)
+        eventually(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() and is_alive(pid) for pid in others))
+        node.start()
+        send(node, images(tmp_path / "in", 2), [])
+        eventually(lambda: len(node.delivered()) == 2)
+        assert node.end() == 0
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs: one that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_signal_to_all_processes_drains_as_one(tmp_path: Path) -> None:
+    """A service manager may send SIGTERM to each of them, a terminal SIGINT: it is no second signal."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with running_node(tmp_path / str(number), processes=2) as node:
+            eventually(lambda: len(node.processes()) == 4)
+            with Requestor(peer(node), [CT]):
+                assert node.process is not None
+                os.killpg(node.process.pid, number)
+                assert node.process.wait(10) == 0
+            assert not node.events("process-died")
+            assert not list((node.spool / "active").iterdir())
+
+
+def test_association_limit_is_of_all_processes_together(tmp_path: Path) -> None:
+    """However connections are spread over the processes; a place is free again when one of them has died."""
+    with running_node(tmp_path, processes=3, limits={"associations": 5}) as node:
+        eventually(lambda: len(node.processes()) == 5)
+        held = [Requestor(peer(node), [VERIFICATION_CONTEXT]) for _ in range(5)]
+        for _ in range(5):
+            with pytest.raises(Rejected, match="2/3/2"):
+                Requestor(peer(node), [VERIFICATION_CONTEXT])
+        held.pop().release()
+        eventually(lambda: len(node.events("association-ended")) == 1)
+        held.append(Requestor(peer(node), [VERIFICATION_CONTEXT]))
+        for pid in node.processes()[1:]:
+            os.kill(pid, signal.SIGKILL)
+        for requestor in held:
+            requestor.abort()
+        eventually(lambda: len(node.processes()) == 5)
+        held = [Requestor(peer(node), [VERIFICATION_CONTEXT]) for _ in range(5)]
+        with pytest.raises(Rejected, match="2/3/2"):
+            Requestor(peer(node), [VERIFICATION_CONTEXT])
+        for requestor in held:
+            requestor.release()
+
+
+def test_associations_go_where_there_are_fewest(tmp_path: Path) -> None:
+    """Four senders that come at once are two for each of two processes."""
+    with running_node(tmp_path, processes=2) as node:
+        eventually(lambda: len(node.processes()) == 4)
+        held: list[Requestor] = []
+        openers = [
+            threading.Thread(target=lambda: held.append(Requestor(peer(node), [VERIFICATION_CONTEXT])))
+            for _ in range(4)
+        ]
+        for opener in openers:
+            opener.start()
+        for opener in openers:
+            opener.join()
+        counts = Counter(connections(pid, node.port) for pid in node.processes()[1:])
+        assert counts == {0: 1, 2: 2}, "the process that delivers has none"
+        for requestor in held:
+            requestor.release()
+
+
+def connections(pid: int, port: int) -> int:
+    """How many connections to this port a process has accepted."""
+    inodes = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="utf-8").splitlines()[1:]]
+    established = [row[9] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01"]
+    return sum(f"socket:[{inode}]" in inodes for inode in established)
