@@ -23,7 +23,8 @@ from scp_anon import Deidentifier
 from scp_anon.deid.actions import Rule
 from scp_anon.deid.settings import Option
 from scp_anon.dicom.dictionary import attributes
-from scp_anon.dicom.encoding import Rules, scan
+from scp_anon.dicom.encoding import scan
+from scp_anon.dicom.finding import Rules
 from scp_anon.dicom.part10 import read_file_meta
 from scp_anon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntaxes
 

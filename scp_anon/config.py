@@ -108,6 +108,10 @@ class RouteSection(Section):
     pixels: Literal["hold", "pass"] | None = Field(
         default=None, description="Hold what may carry text in its pixels, or pass it; else as the profile has it."
     )
+    acknowledge: Literal["committed", "deidentified"] = Field(
+        default="committed",
+        description="When success is said: the original is safe, or its result is, and the original is not kept.",
+    )
     destinations: list[str] = Field(min_length=1, description="Names of the destinations that get every instance.")
 
 
@@ -173,7 +177,7 @@ class Config(Section):
     retry: RetrySection = Field(default_factory=RetrySection, description="Back-off after failed deliveries.")
     log: LogSection = Field(default=LogSection(level="info"), description="The log.")
     processes: int = Field(
-        default=_CORES, ge=1, le=64, description="Processes that receive and de-identify; default: one a core."
+        default=2 * _CORES, ge=1, le=64, description="Processes that receive and de-identify; default: two a core."
     )
     workers: int = Field(
         default=_CORES, ge=1, description="Threads that de-identify what is not in memory; default: one a core."

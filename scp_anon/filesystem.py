@@ -19,15 +19,18 @@ _IOV_MAX: Final = 512
 
 def write_all(descriptor: int, parts: Sequence[Bytes]) -> None:
     """Write all parts to an open file, in as few calls as can be. Raises OSError."""
-    left = [part for part in parts if len(part)]
-    first = 0
-    while first < len(left):
-        written = os.writev(descriptor, left[first : first + _IOV_MAX])
-        while first < len(left) and written >= len(left[first]):
-            written -= len(left[first])
-            first += 1
-        if written:
-            left[first] = memoryview(left[first])[written:]
+    for first in range(0, len(parts), _IOV_MAX):
+        batch = parts[first : first + _IOV_MAX]
+        written = os.writev(descriptor, batch)
+        if written != sum(map(len, batch)):
+            _write_rest(descriptor, b"".join(batch), written)
+
+
+def _write_rest(descriptor: int, content: bytes, written: int) -> None:
+    """What is left of a content of which so much has been written."""
+    left = memoryview(content)[written:]
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 def copy_range(source: int, target: int, start: int, stop: int) -> None:

@@ -4,6 +4,9 @@ An instance is kept as the DICOM file that the sender would have written: preamb
 ours, the data set is as it came, to the byte. What cannot be read is kept as well: acknowledged, then quarantined by
 the worker. Only what says that it is another instance than the command announced is refused.
 
+Where the route has it so, an instance that is in memory is de-identified before it is acknowledged, and only the result
+is written. What cannot be de-identified is kept as on every other route.
+
 An instance that is in memory when it has been committed is claimed in the same step, and de-identified by the thread
 that has received it as soon as success is said: no other thread has to be woken, nor the file read again. The pool is
 for all others: large ones, and what an earlier run has left.
@@ -14,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from scp_anon.dicom.encoding import Irregular
+from scp_anon.dicom.finding import Irregular
 from scp_anon.dicom.normalise import inflate_head
 from scp_anon.dicom.part10 import FileMeta, encode_file_meta
 from scp_anon.dicom.uids import transfer_syntaxes
@@ -26,6 +29,8 @@ from scp_anon.spool import Entry, Spool, refusal
 
 # Given a request and its data set: whether the route's profile has the sender refused.
 Refuses: TypeAlias = Callable[[StoreRequest, memoryview], bool]
+# Given the same: whether it has been de-identified and published, so that it need not be kept.
+WorkAtOnce: TypeAlias = Callable[[StoreRequest, memoryview], bool]
 # Given a claimed entry, its data set and that one's transfer syntax.
 Work: TypeAlias = Callable[[Entry, memoryview, str], None]
 
@@ -40,25 +45,31 @@ _NOT_AUTHORIZED: Final = 0x0124  # PS3.7 C.5.1
 class Intake:
     """Receives instances into a spool. This is the `Storage` of the SCP."""
 
-    def __init__(self, spool: Spool, work: Work, refuses: Refuses = lambda request, data_set: False) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        work: Work,
+        refuses: Refuses = lambda request, data_set: False,
+        work_at_once: WorkAtOnce = lambda request, data_set: False,
+    ) -> None:
         """`work` de-identifies an entry that has just been committed, from its data set in memory."""
-        self._spool = spool
-        self._work = work
-        self._refuses = refuses
+        self.spool = spool
+        self.work = work
+        self.refuses = refuses
+        self.work_at_once = work_at_once
 
     def receive(self, request: StoreRequest) -> _Receiving:
         """Begin to receive an instance. Raises SpoolFull below the disk reserve."""
-        self._spool.check_room()
-        return _Receiving(self._spool, self._work, self._refuses, request)
+        self.spool.check_room()
+        return _Receiving(self, request)
 
 
 class _Receiving:
     """One instance on its way into the spool: in memory, but for what is spilled of a large one."""
 
-    def __init__(self, spool: Spool, work: Work, refuses: Refuses, request: StoreRequest) -> None:
-        self._spool = spool
-        self._work = work
-        self._refuses = refuses
+    def __init__(self, intake: Intake, request: StoreRequest) -> None:
+        self._intake = intake
+        self._spool = intake.spool
         self._request = request
         self._draft: Draft | None = None
         self._claimed: Entry | None = None
@@ -66,16 +77,22 @@ class _Receiving:
     def spill(self, part: memoryview) -> None:
         """Write a first part to the draft. Raises Refused."""
         self._spool.check_room()
+        if self._draft is None:
+            _check_instance(self._request, part)
         self._write(part)
 
     def commit(self, rest: memoryview) -> None:
         """Write the rest, and commit the instance to stable storage. Raises Refused."""
         in_memory = self._draft is None
-        if in_memory and self._refuses(self._request, rest):
-            raise Refused(_NOT_AUTHORIZED, "not admitted")
+        request = self._request
+        if in_memory:
+            _check_instance(request, rest)
+            if self._intake.refuses(request, rest):
+                raise Refused(_NOT_AUTHORIZED, "not admitted")
+            if self._intake.work_at_once(request, rest):
+                return
         try:
             draft = self._write(rest)
-            request = self._request
             entry = self._spool.commit(draft, request.called_ae_title, request.calling_ae_title, claimed=in_memory)
             self._claimed = entry if in_memory else None
         finally:
@@ -84,7 +101,7 @@ class _Receiving:
     def proceed(self, rest: memoryview) -> None:
         """De-identify what is still in memory; what was spilled is for the pool."""
         if self._claimed is not None:
-            self._work(self._claimed, rest, self._request.transfer_syntax_uid)
+            self._intake.work(self._claimed, rest, self._request.transfer_syntax_uid)
 
     def discard(self) -> None:
         """Remove the draft, unless it has been committed."""
@@ -96,7 +113,6 @@ class _Receiving:
         """Append to the draft; the first part comes behind our File Meta Information. Raises Refused."""
         head = b""
         if self._draft is None:
-            _check_instance(self._request, part)
             self._draft = self._spool.draft()
             head = encode_file_meta(
                 FileMeta(self._request.sop_class_uid, self._request.sop_instance_uid, self._request.transfer_syntax_uid)

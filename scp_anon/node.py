@@ -31,6 +31,7 @@ from scp_anon.destinations.folder import FolderDestination
 from scp_anon.destinations.layout import Layout
 from scp_anon.errors import ConfigError
 from scp_anon.intake import Intake
+from scp_anon.network.negotiation import prepare
 from scp_anon.network.occupancy import Occupancy, OwnOccupancy
 from scp_anon.network.scp import Limits, Server, bind
 from scp_anon.network.scu import Peer
@@ -38,7 +39,7 @@ from scp_anon.network.storage import StoreRequest
 from scp_anon.spool import Announce, Spool
 from scp_anon.supervisor import Role, Supervisor
 from scp_anon.version import VERSION
-from scp_anon.worker import Take, Treatment, Workers
+from scp_anon.worker import Treatment, Workers
 
 _STOPPED_AT_ONCE: Final = 1
 # For what has to be done besides waiting for messages in hand, before a process is taken to hang.
@@ -153,10 +154,14 @@ class Plan:
         self.spool().close()  # a fault in it is told before anything runs
         self.treatments = {
             route.called_ae_title: Treatment(
-                _deidentifier(key, route), route.destinations, _take(config.spool.path, route, self.destinations)
+                _deidentifier(key, route),
+                route.destinations,
+                _folder(config.spool.path, route, self.destinations),
+                route.acknowledge == "deidentified",
             )
             for route in config.routes
         }
+        prepare()
         self.key_id = next(iter(self.treatments.values())).deidentifier.key_id
 
     def spool(self, announce: Announce | None = None) -> Spool:
@@ -182,7 +187,7 @@ class Receiving:
             handshake_timeout=section.handshake_timeout,
             idle_timeout=section.idle_timeout,
         )
-        intake = Intake(spool, self._workers.work, self._refuses)
+        intake = Intake(spool, self._workers.work, self._refuses, self._work_at_once)
         self._server = Server(intake, self._treatments.__contains__, limits, occupancy)
 
     def start(self) -> None:
@@ -204,6 +209,11 @@ class Receiving:
         context = {"CallingAETitle": request.calling_ae_title, "CalledAETitle": request.called_ae_title}
         treatment = self._treatments[request.called_ae_title]
         return treatment.deidentifier.refuses(data_set, request.transfer_syntax_uid, context)
+
+    def _work_at_once(self, request: StoreRequest, data_set: memoryview) -> bool:
+        return self._workers.work_at_once(
+            request.called_ae_title, request.calling_ae_title, data_set, request.transfer_syntax_uid
+        )
 
 
 class Delivering:
@@ -290,10 +300,10 @@ def _destination(section: FolderSection | DicomSection, config: Config) -> Desti
     return DicomDestination(peer)
 
 
-def _take(spool: Path, route: RouteSection, destinations: Mapping[str, Destination]) -> Take | None:
-    """How the results of a route get to where they stay without a sender, if they can."""
+def _folder(spool: Path, route: RouteSection, destinations: Mapping[str, Destination]) -> FolderDestination | None:
+    """The only destination of a route, if it is a folder to which the results can be moved."""
     only = destinations[route.destinations[0]] if len(route.destinations) == 1 else None
-    return only.take if isinstance(only, FolderDestination) and only.shares_file_system(spool) else None
+    return only if isinstance(only, FolderDestination) and only.shares_file_system(spool) else None
 
 
 def _check_folder(name: str, path: Path) -> None:

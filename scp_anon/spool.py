@@ -46,6 +46,7 @@ from scp_anon.ready import Ready
 
 # An original that was being worked on when its process died is tried this often before it is set aside.
 MAXIMUM_ATTEMPTS: Final = 3
+_CLOCK_TICK: Final = 100_000_000  # nanoseconds: longer than that of any clock that a file system goes by
 _ROOM_IS_KNOWN: Final = 0.1  # seconds for which a look at the free space holds
 _PROCESSING_FAILURE: Final = 0x0110  # PS3.7 C.5.5
 _NETWORK_FILE_SYSTEMS: Final = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "afs", "ncpfs")
@@ -56,7 +57,7 @@ Announce: TypeAlias = "Callable[[str, Envelope], None]"
 
 
 class Entry(NamedTuple):
-    """An instance in the spool: its envelope, and the file."""
+    """An instance in the spool: its envelope, and the file; no file ("") for an original that is in memory only."""
 
     envelope: Envelope
     path: str
@@ -85,6 +86,7 @@ class Spool:
         self._has_room = False
         self._room_known_until = 0.0
         self._numbers = itertools.count()
+        self._empty_since: dict[str, int] = {}
         self._token = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._outgoing = {name: path / "outgoing" / name for name in destinations}
         self._incoming = path / "incoming"
@@ -191,17 +193,25 @@ class Spool:
         draft.move(last)
         for destination in destinations:
             self._sync_directory(self._outgoing[destination])
-        os.unlink(entry.path)
+        _give_up(entry)
         for destination in destinations:
             self._announce(destination, envelope)
 
     def is_idle(self, destination: str) -> bool:
         """Whether nothing is queued for a destination."""
+        directory = self._outgoing[destination]
         try:
-            with os.scandir(self._outgoing[destination]) as names:
-                return next(names, None) is None
+            changed = os.stat(directory).st_mtime_ns
+            if self._empty_since.get(destination) == changed:
+                return True
+            with os.scandir(directory) as names:
+                is_empty = next(names, None) is None
         except OSError:
             return False  # the queue may tell more when it is its turn
+        # A change from now on gives the directory another time, if it has not just got this one.
+        if is_empty and time.time_ns() - changed > _CLOCK_TICK:
+            self._empty_since[destination] = changed
+        return is_empty
 
     def hand_over(self, entry: Entry, draft: Draft, take: Callable[[str], None]) -> None:
         """Give the de-identified draft of a claimed entry to a destination at once, then give up the original.
@@ -212,7 +222,7 @@ class Spool:
         self._sync(draft.descriptor)
         take(draft.path)
         draft.path = ""
-        os.unlink(entry.path)
+        _give_up(entry)
 
     def discard(self, entry: Entry) -> None:
         """Give up a claimed original that a profile has dropped."""
@@ -366,6 +376,11 @@ def entries(directory: Path) -> Iterator[Entry]:
     for path in paths:
         with contextlib.suppress(ValueError):  # not ours: nothing that we could say of it
             yield Entry(Envelope.parse(path.name), str(path))
+
+
+def _give_up(entry: Entry) -> None:
+    if entry.path:
+        os.unlink(entry.path)
 
 
 def _move(entry: Entry, path: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 from scp_anon import log
 from scp_anon.deid import PIXELS_SEEN, Deidentified, Deidentifier
+from scp_anon.destinations.folder import FolderDestination
 from scp_anon.draft import Draft
 from scp_anon.envelope import Envelope
 from scp_anon.errors import Filtered, Permanent, Reason, Refused, Transient, Undecodable
@@ -29,20 +30,18 @@ _HEAD: Final = 1 << 14
 Source: TypeAlias = Callable[[Deidentifier, Mapping[str, str]], AbstractContextManager[Deidentified]]
 
 
-# Given a whole file and its first bytes: moves it to where it stays.
-Take: TypeAlias = Callable[[str, bytes], None]
-
-
 @dataclass(frozen=True)
 class Treatment:
     """What is done with the instances of one route.
 
-    `take`: of a single destination that needs nobody to send to it, as it is a folder on the spool's file system.
+    `folder`: the only destination, if it needs nobody to send to it, as it is a folder on the spool's file system.
+    `at_once`: instances are acknowledged when their results are safe, not when they are themselves.
     """
 
     deidentifier: Deidentifier
     destinations: Sequence[str]
-    take: Take | None = None
+    folder: FolderDestination | None = None
+    at_once: bool = False
 
 
 def context_of(envelope: Envelope) -> dict[str, str]:
@@ -111,6 +110,23 @@ class Workers:
         except OSError as error:
             log.error("disk-trouble", entry=entry.envelope.id, detail=type(error).__name__)
 
+    def work_at_once(self, route: str, calling: str, data_set: memoryview, transfer_syntax_uid: str) -> bool:
+        """De-identify and publish what has arrived, before it is acknowledged and without a file of its own.
+
+        Returns False where the route does not have it so, and where that cannot be: then it is to be committed.
+        """
+        treatment = self._treatments.get(route)
+        if treatment is None or not treatment.at_once:
+            return False
+        entry = Entry(Envelope.new(route, calling), "")
+        try:
+            self._deidentify(entry, partial(_encoded, data_set, transfer_syntax_uid))
+        except Filtered:
+            log.event("filtered", entry=entry.envelope.id, route=route)
+        except Exception:
+            return False  # whatever it is, it comes again when the original is safe, and ends in quarantine
+        return True
+
     def _work(self, entry: Entry, deidentified: Source) -> None:
         try:
             self._deidentify(entry, deidentified)
@@ -136,23 +152,33 @@ class Workers:
         with self._spool.draft(_RESULT_MODE) as draft:
             with deidentified(treatment.deidentifier, context_of(entry.envelope)) as result:
                 result.write(draft.descriptor)
-                head = result.head(_HEAD) if treatment.take is not None else b""
-            if not (head and self._hand_over(entry, draft, head, treatment)):
+                place = _place(result, treatment.folder)
+            if not self._hand_over(entry, draft, treatment, place):
                 self._spool.publish(entry, draft, treatment.destinations)
 
-    def _hand_over(self, entry: Entry, draft: Draft, head: bytes, treatment: Treatment) -> bool:
+    def _hand_over(self, entry: Entry, draft: Draft, treatment: Treatment, place: str) -> bool:
         """Put a result into the folder that is its only destination; returns False where that is for the sender."""
-        take = treatment.take
-        (destination,) = treatment.destinations
+        folder = treatment.folder
         # Behind what is queued: an earlier state of the same instance must not replace a later one.
-        if take is None or not self._spool.is_idle(destination):
+        if folder is None or not place or not self._spool.is_idle(treatment.destinations[0]):
             return False
         try:
-            self._spool.hand_over(entry, draft, lambda path: take(path, head))
-        except (Transient, Permanent):
+            self._spool.hand_over(entry, draft, partial(folder.take, place=place))
+        except Transient:
             return False  # the sender will say so, and try again
         return True
 
     def _quarantine(self, entry: Entry, reason: Reason, detail: str) -> None:
         log.warning("quarantined", entry=entry.envelope.id, route=entry.envelope.route, reason=reason, detail=detail)
         self._spool.quarantine(entry, reason, detail)
+
+
+def _place(result: Deidentified, folder: FolderDestination | None) -> str:
+    """The place of a result in a folder, "" where there is none."""
+    if folder is None:
+        return ""
+    values = result.values(folder.layout.tags)
+    try:
+        return folder.layout.place(result.head(_HEAD)) if values is None else folder.layout.place_of(values)
+    except Permanent:
+        return ""  # the sender will say so

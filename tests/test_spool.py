@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from scp_anon import ready
 from scp_anon.envelope import Envelope
-from scp_anon.errors import ConfigError, Reason, Refused, SpoolFull
+from scp_anon.errors import ConfigError, Reason, Refused, SpoolFull, Transient
 from scp_anon.inspection import Inspection
 from scp_anon.ready import Ready
 from scp_anon.spool import MAXIMUM_ATTEMPTS, Entry, Spool
@@ -516,3 +516,68 @@ def test_envelope_fits_a_file_name(title: str) -> None:
         attempt=9999, not_before=1 << 42, destination="d" * 48, reason=longest, detail="1." * 20
     )
     assert len(envelope.name) <= 255
+
+
+# ---------------------------------------------------------------------- handing over
+
+
+def test_hand_over_past_the_queue(tmp_path: Path) -> None:
+    """The result is where the destination has moved it, and the original is gone; nothing was queued."""
+    spool = Spool(tmp_path / "spool", DESTINATIONS)
+    committed(spool)
+    entry = spool.claim()
+    assert entry is not None
+    with spool.draft() as draft:
+        draft.write(b"result")
+        spool.hand_over(entry, draft, lambda path: os.rename(path, tmp_path / "target"))
+    assert (tmp_path / "target").read_bytes() == b"result"
+    assert not [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
+    spool.close()
+
+
+def test_hand_over_that_fails_leaves_both(tmp_path: Path) -> None:
+    """The original is still claimed, and the draft can be published instead."""
+    spool = Spool(tmp_path / "spool", DESTINATIONS)
+    committed(spool)
+    entry = spool.claim()
+    assert entry is not None
+
+    def fail(path: str) -> None:
+        raise Transient("folder: EACCES")
+
+    with spool.draft() as draft:
+        draft.write(b"result")
+        with pytest.raises(Transient):
+            spool.hand_over(entry, draft, fail)
+        assert Path(entry.path).read_bytes() == b"original"
+        spool.publish(entry, draft, ["one"])
+    assert not Path(entry.path).exists()
+    departing = spool.depart("one", 0)
+    assert departing is not None
+    assert Path(departing.path).read_bytes() == b"result"
+    spool.close()
+
+
+def test_idle_means_that_nothing_is_queued(tmp_path: Path) -> None:
+    """Also by another process, also right after a look that found nothing, and again when it has been delivered."""
+    spool, other = (Spool(tmp_path, DESTINATIONS) for _ in range(2))
+    for wait in (0, 0.3):
+        assert spool.is_idle("one")
+        time.sleep(wait)
+        assert spool.is_idle("one")
+        published(other, claimed(other), ["one"])
+        assert not spool.is_idle("one")
+        assert spool.is_idle("two")
+        entry = other.depart("one", 0)
+        assert entry is not None
+        other.acknowledge("one", entry)
+        assert spool.is_idle("one")
+    spool.close()
+    other.close()
+
+
+def claimed(spool: Spool) -> Entry:
+    """A new entry, claimed."""
+    with spool.draft() as draft:
+        draft.write(b"original")
+        return spool.commit(draft, "ROUTE", "CALLER", claimed=True)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from scp_anon import config
-from scp_anon.dicom.encoding import Irregular
+from scp_anon.dicom.finding import Irregular
 from scp_anon.dicom.part10 import FileMeta, read_file_meta
 from scp_anon.dicom.uids import transfer_syntaxes
 from scp_anon.dicom.values import read_values

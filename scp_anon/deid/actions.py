@@ -16,7 +16,7 @@ from scp_anon.deid import dates, text
 from scp_anon.deid.dummies import BY_TAG, BY_VR
 from scp_anon.deid.instance import Instance, Scope, unpadded
 from scp_anon.dicom.elements import DataSet, Items, Value, encode_element
-from scp_anon.dicom.encoding import Found
+from scp_anon.dicom.finding import Found
 
 Action: TypeAlias = Callable[[Scope, bytes], Value]
 Days: TypeAlias = Callable[[Scope], int]

@@ -15,7 +15,7 @@ from scp_anon.deid.descriptors import OwnIdentity, clean, own_identity
 from scp_anon.deid.instance import Scope
 from scp_anon.deid.vocabulary import Vocabulary
 from scp_anon.dicom.dictionary import dictionary
-from scp_anon.dicom.encoding import Buffer
+from scp_anon.dicom.finding import Buffer
 
 _CACHED: Final = 1 << 14
 _LONGEST_IDENTITY: Final = 1 << 10

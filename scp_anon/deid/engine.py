@@ -6,9 +6,9 @@ Everything goes through the one splicing pass. What the pass cannot read as it i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -27,7 +27,9 @@ from scp_anon.deid.private import declarations
 from scp_anon.deid.profile import Profile
 from scp_anon.deid.settings import BASIC
 from scp_anon.deid.splice import Piece, splice
-from scp_anon.dicom.encoding import Buffer, Irregular, scan
+from scp_anon.dicom.dictionary import LONG_VRS
+from scp_anon.dicom.encoding import scan
+from scp_anon.dicom.finding import Buffer, Irregular
 from scp_anon.dicom.normalise import deflate, inflate, normalise
 from scp_anon.dicom.part10 import FileMeta, encode_file_meta, read_file_meta
 from scp_anon.dicom.uids import (
@@ -44,6 +46,7 @@ from scp_anon.version import VERSION
 
 # Ranges of a mapped file from this size on are copied by the kernel, not through our memory.
 _KERNEL_COPY: Final = 1 << 20
+_LONG: Final = frozenset(vr.encode("ascii") for vr in LONG_VRS)
 # Of a value that conditions or pseudonyms look at; identifying attributes are far shorter.
 _LONGEST_FACT: Final = 1 << 16
 
@@ -57,6 +60,8 @@ class Deidentified:
     pieces: list[Piece]
     source: int | None = None
     """The open file that `buffer` is a map of: long ranges are copied from it inside the kernel."""
+    made: Mapping[int, bytes] = field(default_factory=dict)
+    """Tag → new element, of those that are new at the top level."""
 
     def parts(self) -> Iterator[Buffer]:
         """The DICOM file, in order; ranges of the original are views of it, not copies."""
@@ -68,6 +73,17 @@ class Deidentified:
     def to_bytes(self) -> bytes:
         """The DICOM file."""
         return b"".join(self.parts())
+
+    def values(self, tags: Iterable[int]) -> dict[int, bytes] | None:
+        """The new values of top-level attributes; None where one of them is not new, and so has to be looked for."""
+        explicit = not transfer_syntaxes()[self.meta.transfer_syntax_uid].implicit_vr
+        values = {}
+        for tag in tags:
+            element = self.made.get(tag)
+            if element is None:
+                return None
+            values[tag] = element[12 if explicit and element[4:6] in _LONG else 8 :]
+        return values
 
     def head(self, size: int) -> bytes:
         """The first bytes of the DICOM file."""
@@ -227,8 +243,8 @@ class Deidentifier:
             except Irregular as irregular:
                 raise irregular.as_undecodable() from None
         instance = self._instance(buffer, found, context)
-        pieces = splice(buffer, start, len(buffer), not syntax.implicit_vr, instance, found)
-        return Deidentified(self._new_meta(instance, syntax, buffer, found), buffer, pieces)
+        pieces, made = splice(buffer, start, len(buffer), not syntax.implicit_vr, instance, found)
+        return Deidentified(self._new_meta(instance, syntax, buffer, found), buffer, pieces, made=made)
 
     def _scan(self, buffer: Buffer, start: int, syntax: TransferSyntax) -> list[FoundRule]:
         """Find what the profile rules on. Raises Irregular or Undecodable."""

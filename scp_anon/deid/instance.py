@@ -10,7 +10,7 @@ from scp_anon.deid import text
 from scp_anon.deid.descriptors import OwnIdentity
 from scp_anon.deid.identity import Identity
 from scp_anon.dicom.dictionary import vr_of
-from scp_anon.dicom.encoding import Buffer
+from scp_anon.dicom.finding import Buffer
 from scp_anon.dicom.uids import iod_of_sop_class
 from scp_anon.errors import Reason, Undecodable
 

@@ -16,7 +16,8 @@ from scp_anon.deid.actions import NUMBERS, REMOVE, Action, Rule, Unfit
 from scp_anon.deid.instance import Scope
 from scp_anon.deid.tables import SafePrivate
 from scp_anon.dicom.dictionary import dictionary, vr_code, vr_name
-from scp_anon.dicom.encoding import UNDEFINED_LENGTH, Buffer, Rules, scan
+from scp_anon.dicom.encoding import UNDEFINED_LENGTH, scan
+from scp_anon.dicom.finding import Buffer, Rules
 from scp_anon.dicom.uids import TransferSyntax
 
 PRIVATE_DATA_ELEMENT_CHARACTERISTICS: Final = 0x00080300

@@ -39,7 +39,7 @@ from scp_anon.deid.targets import parse_target
 from scp_anon.deid.vocabulary import vocabulary
 from scp_anon.dicom.dictionary import attributes, vr_of
 from scp_anon.dicom.elements import DataSet
-from scp_anon.dicom.encoding import Rules
+from scp_anon.dicom.finding import Rules
 from scp_anon.errors import ConfigError
 
 PATIENT_IDENTITY_REMOVED: Final = 0x00120062

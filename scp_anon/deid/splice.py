@@ -15,7 +15,7 @@ from scp_anon.deid.actions import FoundRule, Rule, Unfit
 from scp_anon.deid.instance import Instance, Scope
 from scp_anon.dicom.dictionary import tag_text
 from scp_anon.dicom.elements import Items, encode_element, encode_item
-from scp_anon.dicom.encoding import Buffer, Item, Sequence
+from scp_anon.dicom.finding import Buffer, Item, Sequence
 from scp_anon.errors import Reason, Undecodable
 
 Range: TypeAlias = "tuple[int, int]"
@@ -28,16 +28,17 @@ _HEADER: Final = 8  # bytes of an item's header, and of a delimitation
 
 def splice(
     buffer: Buffer, start: int, stop: int, explicit: bool, instance: Instance, found: list[FoundRule]
-) -> list[Piece]:
-    """De-identify the encoded data set at `buffer[start:stop]`, in which `found` was found; returns the pieces.
+) -> tuple[list[Piece], dict[int, bytes]]:
+    """De-identify the encoded data set at `buffer[start:stop]`, in which `found` was found.
 
-    Raises `Undecodable` where the instance cannot be ruled on.
+    Returns the pieces, and those of them that are new elements of the data set itself, by tag. Raises `Undecodable`
+    where the instance cannot be ruled on.
     """
     splicer = _Splicer(buffer)
     scope = Scope(instance, (), instance.character_sets, buffer, found)
     splicer.data_set(found, start, stop, explicit, scope)
     splicer.finish(explicit, scope)
-    return splicer.pieces
+    return splicer.pieces, splicer.made
 
 
 class _Splicer:
@@ -46,6 +47,7 @@ class _Splicer:
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer
         self.pieces: list[Piece] = []
+        self.made: dict[int, bytes] = {}  # at the top level
         self._last: list[tuple[int, FoundRule]] = []
 
     def data_set(
@@ -53,6 +55,7 @@ class _Splicer:
     ) -> int:
         """Append what the data set at start:stop becomes; returns by how many bytes it has grown."""
         pieces, instance = self.pieces, scope.instance
+        made = {} if scope.path else self.made
         copied = start
         growth = 0
         for first, tag, begin, value, end, sequence in found:
@@ -77,6 +80,7 @@ class _Splicer:
                     pieces.append((copied, begin))
                 if new:
                     pieces.append(new)
+                made[tag] = new
                 copied = end
                 growth += len(new) - (end - begin)
         if stop > copied:

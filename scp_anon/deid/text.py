@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import lru_cache
 from typing import Final
 
 from pydicom.charset import convert_encodings, decode_bytes, encode_string, python_encoding
@@ -16,6 +17,7 @@ _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 _DELIMITERS: Final = set(b"\\^=")
 
 
+@lru_cache(1024)
 def character_sets(value: bytes) -> tuple[str, ...]:
     """The terms of a Specific Character Set value. Raises Undecodable for one that the standard does not define."""
     terms = tuple(term.strip(" \0") for term in value.decode("latin-1").split("\\"))

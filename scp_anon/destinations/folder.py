@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 from scp_anon.destinations.layout import Layout
-from scp_anon.dicom.encoding import Buffer
 from scp_anon.errors import Transient
 from scp_anon.filesystem import copy_range, head_of, sync_directory
 
@@ -23,7 +22,7 @@ class FolderDestination:
     def __init__(self, folder: Path, layout: Layout, durable: bool = True) -> None:
         """`durable`: False leaves out every fsync."""
         self._folder = str(folder.absolute())
-        self._layout = layout
+        self.layout = layout
         self._durable = durable
 
     def deliver(self, path: str, upcoming: Callable[[], Iterable[str]]) -> None:
@@ -31,7 +30,7 @@ class FolderDestination:
         try:
             descriptor = os.open(path, os.O_RDONLY)
             try:
-                target = f"{self._folder}/{self._layout.place(head_of(descriptor))}"
+                target = f"{self._folder}/{self.layout.place(head_of(descriptor))}"
                 self._put(path, descriptor, target)
             finally:
                 os.close(descriptor)
@@ -40,12 +39,12 @@ class FolderDestination:
         except OSError as error:
             raise _transient(error) from None
 
-    def take(self, path: str, head: Buffer) -> None:
+    def take(self, path: str, place: str) -> None:
         """Move a whole file, which is on stable storage already and nobody else needs, into the folder.
 
-        `head`: its first bytes. Raises Transient or Permanent.
+        `place`: where in it, as its layout has it. Raises Transient.
         """
-        target = f"{self._folder}/{self._layout.place(head)}"
+        target = f"{self._folder}/{place}"
         try:
             self._move(path, target)
             if self._durable:

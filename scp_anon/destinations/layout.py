@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Final
 
 from pydicom.datadict import tag_for_keyword
 
-from scp_anon.dicom.encoding import Buffer, Irregular
+from scp_anon.dicom.finding import Buffer, Irregular
 from scp_anon.dicom.normalise import inflate_head
 from scp_anon.dicom.part10 import read_file_meta
 from scp_anon.dicom.uids import transfer_syntaxes
@@ -39,16 +41,23 @@ class Layout:
         rest = _FIELD.sub("x", template)
         if rest.startswith("/") or ".." in PurePosixPath(rest).parts or not {"{", "}", "\0"}.isdisjoint(rest):
             raise ConfigError("layout: must be a path inside the folder, with keywords in braces")
-        self._template = str(PurePosixPath(template))
-        self._tags = {keyword: int(tag) for keyword, tag in tags.items() if tag is not None}
+        # Texts, and the attributes between them.
+        self._parts: list[str | int] = []
+        for i, part in enumerate(_FIELD.split(str(PurePosixPath(template)))):
+            self._parts.append(int(tags[part] or 0) if i % 2 else part)
+        self.tags = frozenset(part for part in self._parts if isinstance(part, int))
 
     def place(self, file: Buffer) -> str:
         """The path, relative to the folder, of the DICOM file whose head this is. Raises Permanent if it has none."""
         try:
-            values = _values(file, frozenset(self._tags.values()))
+            values = _values(file, self.tags)
         except (Irregular, Undecodable, KeyError):  # KeyError: no transfer syntax of ours
             raise Permanent(Reason.UNREADABLE_RESULT) from None
-        return _FIELD.sub(lambda field: _safe(values.get(self._tags[field[1]], b"")), self._template)
+        return self.place_of(values)
+
+    def place_of(self, values: Mapping[int, bytes]) -> str:
+        """The same, of an instance whose values of `tags` these are."""
+        return "".join(part if isinstance(part, str) else _safe(values.get(part, b"")) for part in self._parts)
 
 
 def _values(file: Buffer, tags: frozenset[int]) -> dict[int, bytes]:
@@ -59,6 +68,7 @@ def _values(file: Buffer, tags: frozenset[int]) -> dict[int, bytes]:
     return read_values(file, start, len(file), syntax, tags)
 
 
+@lru_cache(1024)
 def _safe(value: bytes) -> str:
     """A value as one part of a path: never empty, never hidden, never a step up."""
     text = _UNSAFE.sub(b"_", value.strip(b"\0 ")).decode("ascii")[:_LIMIT].lstrip(".")

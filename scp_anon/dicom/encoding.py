@@ -12,31 +12,20 @@ the kind that the dictionary says, as nobody rules on a name where a number shou
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from copy import copy
+from collections.abc import Collection
 from struct import Struct
 from struct import error as StructError
-from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import Final, Generic
 
-from scp_anon.dicom.dictionary import (
-    LONG_VRS,
-    SHORT_VRS,
-    attributes,
-    is_plausible,
-    tag_text,
-    vr_code,
-    vr_of,
-)
+from scp_anon.dicom.dictionary import LONG_VRS, SHORT_VRS, is_plausible, vr_code, vr_of
+from scp_anon.dicom.finding import NO_TAG, Buffer, Found, Irregular, Item, R, Rules, Sequence, Stretch
 from scp_anon.dicom.uids import TransferSyntax
 from scp_anon.errors import Reason, Undecodable
-
-Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
 UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 ITEM: Final = 0xFFFEE000
 ITEM_DELIMITATION: Final = 0xFFFEE00D
 SEQUENCE_DELIMITATION: Final = 0xFFFEE0DD
-NO_TAG: Final = 1 << 32  # above every tag
 
 # Deeper than any IOD goes, and far from Python's own recursion limit.
 MAXIMUM_DEPTH: Final = 64
@@ -54,107 +43,12 @@ _SQ: Final = vr_code("SQ")
 _UN: Final = vr_code("UN")
 _FRAGMENTED: Final = frozenset(map(vr_code, ("OB", "OW")))
 _NO_VR: Final = 0
+# Bytes of a stretch. A value that changes from instance to instance spoils only one of them.
+_SHORTEST_STRETCH: Final = 48
+_STRETCH: Final = 256
+_LONGEST_STRETCH: Final = 1024
 _LONGEST_CREATOR: Final = 64  # of VR LO
 _MAY_BE_SEQUENCE: Final = frozenset((_SQ, _UN, _NO_VR))
-
-
-class Irregular(Exception):
-    """The strict pass refuses this encoding: `reason` says how, `tag` where."""
-
-    def __init__(self, reason: Reason, tag: int = NO_TAG) -> None:
-        super().__init__(reason, tag)
-        self.reason = reason
-        self.tag = tag
-
-    def as_undecodable(self) -> Undecodable:
-        """The same as an error that ends this input."""
-        return Undecodable(self.reason, tag_text(self.tag) if self.tag < NO_TAG else "")
-
-
-class Rule(Protocol):
-    """What `scan` has to know of a rule: whether it looks into the items of a sequence."""
-
-    @property
-    def descends(self) -> bool:
-        """Whether a kept sequence is looked into."""
-
-
-R = TypeVar("R", bound=Rule)
-R_co = TypeVar("R_co", bound=Rule, covariant=True)
-
-
-class Item(Generic[R]):
-    """One item and what was found in it: header at `start`, data set from `content` up to `stop`."""
-
-    __slots__ = ("content", "found", "start", "stop", "undefined")
-
-    def __init__(self, start: int, content: int, stop: int, undefined: bool, found: list[Found[R]]) -> None:
-        self.start, self.content, self.stop, self.undefined, self.found = start, content, stop, undefined, found
-
-
-class Sequence(Generic[R]):
-    """A sequence: the items in which something was found (or all, if it has a rule of its own), and its encoding.
-
-    `explicit` is the encoding of its items, which differs from the enclosing one for a sequence of VR UN;
-    `end` is where its last item ends, before the delimitation if it has one.
-    """
-
-    __slots__ = ("end", "explicit", "items", "undefined")
-
-    def __init__(self, items: list[Item[R]], end: int, explicit: bool, undefined: bool) -> None:
-        self.items, self.end, self.explicit, self.undefined = items, end, explicit, undefined
-
-
-class Private(Protocol[R_co]):
-    """Rules for private elements, by the private creator that reserved their block (PS3.5 7.8.1)."""
-
-    @property
-    def creator(self) -> R_co:
-        """The rule for a private creator in whose block something has a rule."""
-
-    def knows(self, creator: bytes) -> bool:
-        """Whether anything in blocks of this creator has a rule."""
-
-    def rule(self, creator: bytes, group: int, offset: int, vr: int, length: int) -> R_co | None:
-        """The rule for the element of this offset in a block of `creator`, of this encoded VR (0: not told), if any."""
-
-
-# rule, tag, start of the header, start of the value, end, the sequence if it is one and the rule descends.
-# A plain tuple, as one is made for each element found and is unpacked with these names where it is used.
-Found: TypeAlias = tuple[R, int, int, int, int, Sequence[R] | None]
-
-
-class Rules(Generic[R]):
-    """What a pass looks for, compiled for one look-up an element.
-
-    `rules`: tag → rule. `kept`: the tags that pass without a rule. `other`: the rule for all other tags (None: they
-    pass too). `sequences`: the rule under which a kept sequence is reported when something was found in its items
-    (None: kept sequences are not looked into). `private`: what is ruled on by private creator; without it private
-    elements are as all other tags.
-    """
-
-    def __init__(
-        self,
-        rules: Mapping[int, R],
-        kept: Collection[int],
-        other: R | None,
-        sequences: R | None,
-        private: Private[R] | None = None,
-    ) -> None:
-        known = attributes()
-        self.rules: dict[int, R | None] = {**dict.fromkeys(kept, sequences), **rules}
-        self.other = other
-        self.sequences = sequences
-        self.private = private
-        # For the fast path: kept tags that are no sequences, and their VR where explicit VR gives it a short length.
-        self.plain = frozenset(tag for tag in kept if known[tag][0] != "SQ")
-        self.short = {tag: vr_code(known[tag][0]) for tag in self.plain if known[tag][0] in SHORT_VRS}
-
-    def with_private(self, private: Private[R]) -> Rules[R]:
-        """The same rules, with others for private elements."""
-        other = copy(self)
-        other.private = private
-        return other
 
 
 def scan(
@@ -205,8 +99,10 @@ class _Scan(Generic[R]):
         awaited = iter((*required, last_tag + 1))
         watch = next(awaited)
         found: list[Found[R]] = []
-        last = run = -1
+        last = run = first = -1
         run_start = (0, 0, 0)
+        passed, removed = self._rules.passed, self._rules.removed if private is None else None
+        fresh = again = begin = pos
         while pos < end:
             # Most elements are kept, in order and of the VR that they should be: one header, one look-up, next.
             if explicit:
@@ -214,9 +110,28 @@ class _Scan(Generic[R]):
                 tag = group << 16 | element
                 if last < tag < watch:
                     if short.get(tag) == vr:
+                        if pos == fresh:
+                            known = passed.get(tag)
+                            if (
+                                known is not None
+                                and known.last < watch
+                                and pos + known.size <= end
+                                and bytes(buffer[pos : pos + known.size]) == known.content
+                            ):
+                                last = known.last
+                                pos += known.size
+                                fresh = pos
+                                continue
+                            first, begin = tag, pos
                         last = tag
                         pos += 8 + length
+                        if pos - begin > _STRETCH:
+                            self._note(passed, first, begin, pos, last)
+                            fresh = pos
                         continue
+                    if begin == fresh != pos:  # a stretch ends here
+                        self._note(passed, first, begin, pos, last)
+                        fresh = -1
                     if (
                         run == pos
                         and vr in _SHORT
@@ -229,10 +144,29 @@ class _Scan(Generic[R]):
                         )
                     ):
                         # Neighbours that share the rule are one range: a hundred private elements cost one entry.
+                        if removed is not None and pos == again:
+                            known = removed.get(tag)
+                            if (
+                                known is not None
+                                and known.last < watch
+                                and pos + known.size <= end
+                                and bytes(buffer[pos : pos + known.size]) == known.content
+                            ):
+                                last = known.last
+                                run = pos = fresh = again = pos + known.size
+                                found[-1] = (other, run_start[0], run_start[1], run_start[2], run, None)
+                                continue
+                            first, begin = tag, pos
                         last = tag
-                        run = pos = pos + 8 + length
+                        run = pos = fresh = pos + 8 + length
                         found[-1] = (other, run_start[0], run_start[1], run_start[2], run, None)
+                        if removed is not None and pos - begin > _STRETCH:
+                            self._note(removed, first, begin, pos, last)
+                            again = pos
                         continue
+                    if begin == again != pos == run and removed is not None:  # likewise
+                        self._note(removed, first, begin, pos, last)
+                        again = -1
                 value = pos + 8
                 if vr in _LONG:
                     if length:
@@ -273,9 +207,9 @@ class _Scan(Generic[R]):
                         creators[group << 8 | element] = creator, len(found)
                         run = -1
                 elif (block := creators.get(group << 8 | element >> 8)) is not None:
-                    known = private.rule(block[0], group, element & 0xFF, vr, length)
-                    if known is not None:
-                        rule = known
+                    of_block = private.rule(block[0], group, element & 0xFF, vr, length)
+                    if of_block is not None:
+                        rule = of_block
                         found[block[1]] = (private.creator, *found[block[1]][1:])
             if explicit and rule is not None and rule.descends and not is_plausible(tag, vr):
                 raise Irregular(Reason.MALFORMED, tag)
@@ -295,12 +229,17 @@ class _Scan(Generic[R]):
                     found.append((other, *run_start, stop, None))
                 # A private creator that is known is no part of a range: it may turn out to be needed.
                 run = -1 if element <= 0xFF and (group << 8 | element) in creators else stop
-            pos = stop
+            pos = fresh = again = stop
         if pos != end or delimited:
             raise Irregular(Reason.TRUNCATED, max(last, 0))
         found.extend((self._required(tag), tag, pos, pos, pos, None) for tag in (watch, *awaited) if tag <= last_tag)
         self._bound(found)
         return found, pos
+
+    def _note(self, stretches: dict[int, Stretch], first: int, begin: int, stop: int, last: int) -> None:
+        """Note the neighbours from `begin` to `stop`, the tags of the first and last of which are these."""
+        if _SHORTEST_STRETCH < stop - begin < _LONGEST_STRETCH and stop <= len(self._buffer):
+            stretches[first] = Stretch(bytes(self._buffer[begin:stop]), stop - begin, last)
 
     def _value(
         self, tag: int, vr: int, value: int, length: int, end: int, explicit: bool, rule: R | None

@@ -20,7 +20,8 @@ from pydicom.sequence import Sequence
 
 from scp_anon.dicom.dictionary import LONG_VRS, SHORT_VRS, tag_text, vr_of
 from scp_anon.dicom.elements import encode_element
-from scp_anon.dicom.encoding import UNDEFINED_LENGTH, Buffer
+from scp_anon.dicom.encoding import UNDEFINED_LENGTH
+from scp_anon.dicom.finding import Buffer
 from scp_anon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, TransferSyntax, transfer_syntaxes
 from scp_anon.errors import Reason, Undecodable
 

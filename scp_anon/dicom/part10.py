@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 from struct import error as StructError
 from typing import Final, NamedTuple
 
 from scp_anon.dicom.dictionary import LONG_VRS
-from scp_anon.dicom.encoding import Buffer
+from scp_anon.dicom.finding import Buffer
 from scp_anon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from scp_anon.errors import Reason, Undecodable
 
@@ -18,7 +19,9 @@ IMPLEMENTATION_VERSION_NAME: Final = "SCP-ANON_0_1"
 # Enough of a file to hold any sane File Meta Information.
 META_LIMIT: Final = 65536
 
-_PREFIX: Final = b"\x00" * 128 + b"DICM"
+_HEAD: Final = b"\x00" * 128 + b"DICM"
+_short_header = Struct("<HH2sH").pack
+_group_length = Struct("<HH2sHI").pack
 _header = Struct("<HH2sH").unpack_from
 _long_length = Struct("<I").unpack_from
 _LONG: Final = frozenset(vr.encode("ascii") for vr in LONG_VRS)
@@ -32,26 +35,27 @@ class FileMeta(NamedTuple):
     transfer_syntax_uid: str
 
 
+def encode_file_meta(meta: FileMeta) -> bytes:
+    """A zero preamble, the prefix and our own File Meta Information, up to where the data set begins."""
+    before, after = _around_instance(meta.sop_class_uid, meta.transfer_syntax_uid)
+    instance = _ui(3, meta.sop_instance_uid)
+    length = len(before) + len(instance) + len(after)
+    return _HEAD + _group_length(2, 0, b"UL", 4, length) + before + instance + after
+
+
+@lru_cache(1024)
+def _around_instance(sop_class_uid: str, transfer_syntax_uid: str) -> tuple[bytes, bytes]:
+    """The elements before SOP Instance UID, and those behind it: the same for all of a series."""
+    name = IMPLEMENTATION_VERSION_NAME.encode("ascii")
+    before = Struct("<HH2sHIH").pack(2, 1, b"OB", 0, 2, 0x0100) + _ui(2, sop_class_uid)
+    after = _ui(0x10, transfer_syntax_uid) + _ui(0x12, IMPLEMENTATION_CLASS_UID)
+    return before, after + _short_header(2, 0x13, b"SH", len(name)) + name
+
+
 def _ui(element: int, uid: str) -> bytes:
     value = uid.encode("ascii")
     value += b"\0" * (len(value) % 2)
-    return Struct("<HH2sH").pack(2, element, b"UI", len(value)) + value
-
-
-def encode_file_meta(meta: FileMeta) -> bytes:
-    """A zero preamble, the prefix and our own File Meta Information, up to where the data set begins."""
-    name = IMPLEMENTATION_VERSION_NAME.encode("ascii")
-    elements = b"".join(
-        (
-            Struct("<HH2sHIH").pack(2, 1, b"OB", 0, 2, 0x0100),
-            _ui(2, meta.sop_class_uid),
-            _ui(3, meta.sop_instance_uid),
-            _ui(0x10, meta.transfer_syntax_uid),
-            _ui(0x12, IMPLEMENTATION_CLASS_UID),
-            Struct("<HH2sH").pack(2, 0x13, b"SH", len(name)) + name,
-        )
-    )
-    return _PREFIX + Struct("<HH2sHI").pack(2, 0, b"UL", 4, len(elements)) + elements
+    return _short_header(2, element, b"UI", len(value)) + value
 
 
 def read_file_meta(buffer: Buffer) -> tuple[FileMeta, int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cache
 
 from scp_anon.dicom.dictionary import dictionary
-from scp_anon.dicom.encoding import Buffer, Rules, scan
+from scp_anon.dicom.encoding import scan
+from scp_anon.dicom.finding import Buffer, Rules
 from scp_anon.dicom.uids import TransferSyntax
 
 

@@ -74,6 +74,11 @@ def read_request(connection: Connection) -> Request:
     return Request(*titles, primitive)
 
 
+def prepare() -> None:
+    """Make what all acceptors share, so that the first association need not wait for it, in any process."""
+    _supported()
+
+
 def accept(connection: Connection, request: Request) -> Association:
     """Negotiate presentation contexts, and send the A-ASSOCIATE-AC. Raises Closed, Aborted for an invalid request."""
     proposed = request.primitive.presentation_context_definition_list

@@ -34,7 +34,7 @@ _HANDSHAKES: Final = 64
 _UID_LIMIT: Final = 64
 _UID_CHARACTERS: Final = frozenset("0123456789.")
 _LINGER: Final = 1.0
-_LEAVE_TO_OTHERS: Final = 0.002  # seconds that a process with more connections than another leaves it to that one
+_LEAVE_TO_OTHERS: Final = 0.01  # seconds that a process with more connections than another leaves it to that one
 
 
 @dataclass(frozen=True)
