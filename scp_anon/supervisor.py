@@ -43,7 +43,7 @@ class _Process:
         self.pid = 0
         self.start_at = 0.0
         self._started = 0.0
-        self._wait = _FIRST_WAIT
+        self._wait = _FIRST_WAIT / 2
 
     def started(self, pid: int) -> None:
         """It runs."""
