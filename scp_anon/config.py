@@ -134,6 +134,7 @@ class DicomSection(Section):
     called_ae_title: AETitle = Field(description="Its AE title.")
     calling_ae_title: AETitle = Field(default="SCP_ANON", description="Our AE title toward it.")
     timeout: Duration = Field(default=60.0, description="How long to wait for a connection or a reply.")
+    associations: int = Field(default=1, ge=1, le=32, description="Associations with it at once.")
 
 
 class LimitsSection(Section):

@@ -1,5 +1,7 @@
 """From outgoing to the destinations: the fourth hop. One sender a destination, so that none waits for another.
 
+A sender has a thread for each association that it may have with its destination.
+
 What was delivered leaves the queue. A transient failure defers the entry, for 30 s at first, then twice as long each
 time up to an hour, with jitter; the number of attempts and the time are in its file name, and so survive a restart.
 While a destination is in trouble its sender tries one entry at a time, and waits 30 s before it tries the next: so it
@@ -11,7 +13,9 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -38,20 +42,24 @@ class BackOff:
 
 
 class Sender:
-    """Delivers what is queued for one destination, in a thread of its own."""
+    """Delivers what is queued for one destination."""
 
-    def __init__(self, spool: Spool, name: str, destination: Destination, back_off: BackOff) -> None:
+    def __init__(self, spool: Spool, name: str, places: Sequence[Destination], back_off: BackOff) -> None:
+        """`places`: the destination, once for each association with it."""
         self._spool = spool
         self._name = name
-        self._destination = destination
         self._back_off = back_off
         self._is_in_trouble = False
+        self._turn = threading.Lock()  # of the one that tries while the destination is in trouble
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"sender-{name}", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, args=(place,), name=f"sender-{name}", daemon=True) for place in places
+        ]
 
     def start(self) -> None:
         """Begin to send."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Send nothing more after what is being sent."""
@@ -59,38 +67,41 @@ class Sender:
 
     def join(self, timeout: float) -> bool:
         """Wait for what is being sent, after the spool's queues are closed; returns whether it ended."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(deadline - time.monotonic(), 0))
+        return not any(thread.is_alive() for thread in self._threads)
 
-    def _run(self) -> None:
+    def _run(self, place: Destination) -> None:
         try:
             while not self._stopping.is_set():
                 try:
-                    self._next()
+                    with self._turn if self._is_in_trouble else nullcontext():
+                        self._next(place)
                 except OSError as error:
                     # The spool's own disk is in trouble: what is queued is where it was, and the sender must live on.
                     log.error("disk-trouble", destination=self._name, detail=type(error).__name__)
                     self._stopping.wait(self._back_off.first)
         finally:
-            self._destination.close()
+            place.close()
 
-    def _next(self) -> None:
+    def _next(self, place: Destination) -> None:
         """Deliver the next entry, if there is one in time. Raises OSError for trouble with the spool's own disk."""
         entry = self._spool.depart(self._name, _IDLE)
         if entry is None:
-            self._destination.idle()
+            place.idle()
         elif self._stopping.is_set():
             self._spool.hand_back(self._name, entry)
         else:
             try:
-                self._send(entry)
+                self._send(entry, place)
             except OSError:
                 self._spool.hand_back(self._name, entry)
                 raise
 
-    def _send(self, entry: Entry) -> None:
+    def _send(self, entry: Entry, place: Destination) -> None:
         try:
-            self._destination.deliver(entry.path, self._upcoming)
+            place.deliver(entry.path, self._upcoming)
         except Transient as transient:
             self._defer(entry, str(transient))
         except Permanent as permanent:

@@ -150,7 +150,7 @@ class Plan:
         """Raises ConfigError for what cannot work."""
         self.config = config
         key = node_key(config.key)
-        self.destinations = {name: _destination(section, config) for name, section in config.destinations.items()}
+        self.destinations = {name: _places(section, config) for name, section in config.destinations.items()}
         self.spool().close()  # a fault in it is told before anything runs
         self.treatments = {
             route.called_ae_title: Treatment(
@@ -222,7 +222,7 @@ class Delivering:
     def __init__(self, plan: Plan, spool: Spool) -> None:
         section = plan.config.retry
         back_off = BackOff(section.first, section.limit)
-        self._senders = [Sender(spool, name, place, back_off) for name, place in plan.destinations.items()]
+        self._senders = [Sender(spool, name, places, back_off) for name, places in plan.destinations.items()]
         tables = {
             route: table
             for route, treatment in plan.treatments.items()
@@ -287,7 +287,8 @@ def _deidentifier(key: bytes, route: RouteSection) -> Deidentifier:
     return Deidentifier(key, route.project, with_changes(load_profile(route.profile), pixels=route.pixels))
 
 
-def _destination(section: FolderSection | DicomSection, config: Config) -> Destination:
+def _places(section: FolderSection | DicomSection, config: Config) -> Sequence[Destination]:
+    """A destination, once for each association with it."""
     if isinstance(section, FolderSection):
         try:
             section.path.mkdir(parents=True, exist_ok=True)
@@ -295,14 +296,16 @@ def _destination(section: FolderSection | DicomSection, config: Config) -> Desti
             raise ConfigError(f"destination folder {section.path}: cannot be made: {error.strerror}") from None
         if not os.access(section.path, os.W_OK | os.X_OK):
             raise ConfigError(f"destination folder {section.path}: cannot be written to")
-        return FolderDestination(section.path, Layout(section.layout), config.spool.fsync)
+        return [FolderDestination(section.path, Layout(section.layout), config.spool.fsync)]
     peer = Peer(section.host, section.port, section.called_ae_title, section.calling_ae_title, section.timeout)
-    return DicomDestination(peer)
+    return [DicomDestination(peer) for _ in range(section.associations)]
 
 
-def _folder(spool: Path, route: RouteSection, destinations: Mapping[str, Destination]) -> FolderDestination | None:
+def _folder(
+    spool: Path, route: RouteSection, destinations: Mapping[str, Sequence[Destination]]
+) -> FolderDestination | None:
     """The only destination of a route, if it is a folder to which the results can be moved."""
-    only = destinations[route.destinations[0]] if len(route.destinations) == 1 else None
+    only = destinations[route.destinations[0]][0] if len(route.destinations) == 1 else None
     return only if isinstance(only, FolderDestination) and only.shares_file_system(spool) else None
 
 

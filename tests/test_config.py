@@ -92,6 +92,7 @@ def test_example_of_the_design() -> None:
         "project": "demo",
         "profile": "basic",
         "pixels": None,
+        "acknowledge": "committed",
         "destinations": ["disk"],
     }
     disk, research = settings.destinations["disk"], settings.destinations["research"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -54,7 +56,7 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 @contextlib.contextmanager
 def sending(spool: Spool, place: Place, back_off: BackOff = QUICK) -> Iterator[Sender]:
     """A sender that runs for the time of the block, and ends in good order."""
-    sender = Sender(spool, "place", place, back_off)
+    sender = Sender(spool, "place", [place], back_off)
     sender.start()
     try:
         yield sender
@@ -229,3 +231,63 @@ def test_destination_that_is_up_again_is_noticed(how: str, spool: Spool) -> None
         else:
             Inspection(spool.path).retry(queued(spool)[0])
         eventually(lambda: place.taken, 1.7)
+
+
+# ---------------------------------------------------------------------- several associations
+
+
+def test_several_associations_share_a_queue(spool: Spool) -> None:
+    """Each instance goes over one of them, and they go side by side."""
+    together = threading.Barrier(3, timeout=10)
+
+    def act(number: int, path: str) -> None:
+        if number == 1:
+            together.wait()
+
+    places = [Place(act) for _ in range(3)]
+    for number in range(30):
+        queue(spool, str(number))
+    sender = Sender(spool, "place", places, QUICK)
+    sender.start()
+    eventually(lambda: not queued(spool))
+    sender.stop()
+    spool.close_queues()
+    assert sender.join(10)
+    taken = [content for place in places for content in place.taken]
+    assert len(taken) == len(set(taken)) == 30
+    assert all(place.taken and place.ends[-1] == "close" for place in places)
+
+
+def test_one_association_tries_while_there_is_trouble(spool: Spool) -> None:
+    """The others wait until it has gone well once; then all send again."""
+    trying, most, trouble = 0, 0, True
+    counted = threading.Lock()
+
+    def act(number: int, path: str) -> None:
+        nonlocal trying, most
+        if not trouble:
+            return
+        with counted:
+            trying += 1
+            most = max(most, trying)
+        time.sleep(0.02)
+        with counted:
+            trying -= 1
+        raise Transient("status A700H")
+
+    places = [Place(act) for _ in range(4)]
+    for number in range(12):
+        queue(spool, str(number))
+    sender = Sender(spool, "place", places, QUICK)
+    sender.start()
+    eventually(lambda: sum(len(place.tried) for place in places) > 8)
+    most = 0
+    tries = sum(len(place.tried) for place in places)
+    eventually(lambda: sum(len(place.tried) for place in places) > tries + 4)
+    assert most == 1
+    trouble = False
+    eventually(lambda: not queued(spool))
+    sender.stop()
+    spool.close_queues()
+    assert sender.join(10)
+    assert sum(len(place.taken) for place in places) == 12

@@ -295,7 +295,7 @@ def test_sender_outlives_the_disk(spool: Spool, monkeypatch: pytest.MonkeyPatch)
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", fail)
-    sender = Sender(again, "one", destination, BackOff(0.01, 0.01))
+    sender = Sender(again, "one", [destination], BackOff(0.01, 0.01))
     sender.start()
     eventually(lambda: destination.paths)
     assert len(failures) == 2

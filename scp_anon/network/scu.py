@@ -47,6 +47,10 @@ class Requestor:
             raise
         self._contexts = {context: context_id for context_id, context in self._association.contexts.items()}
         self._message_ids = count(1)
+        limit = self._association.peer_maximum_length or _UNLIMITED
+        # Fragments are even (PS3.7 Annex F): stock receivers abort on others.
+        self._fragment = max(min(limit, _UNLIMITED), _SMALLEST) - pdu.PDV_HEADER_LENGTH & ~1
+        self._buffer = memoryview(bytearray(max(_READ // self._fragment, 1) * self._fragment))
 
     def accepts(self, context: Context) -> bool:
         """Whether the peer has accepted this presentation context."""
@@ -71,12 +75,9 @@ class Requestor:
             pdu.data_header(context_id, pdu.COMMAND | pdu.LAST, len(command)),
             command,
         ]
-        limit = self._association.peer_maximum_length or _UNLIMITED
-        # Fragments are even (PS3.7 Annex F): stock receivers abort on others.
-        fragment = max(min(limit, _UNLIMITED), _SMALLEST) - pdu.PDV_HEADER_LENGTH & ~1
-        for piece, last in _pieces(path, start, fragment):
+        for piece, last in _pieces(path, start, self._buffer):
             # The command goes out with the first of the data: one write less for the peer to wait for.
-            self._association.connection.send(*head, *_fragments(context_id, piece, fragment, last))
+            self._association.connection.send(*head, *_fragments(context_id, piece, self._fragment, last))
             head = []
         return self._response(message_id, dimse.C_STORE_RQ)
 
@@ -132,9 +133,8 @@ def read_meta(path: str | Path) -> tuple[FileMeta, int]:
         return read_file_meta(file.read(META_LIMIT))
 
 
-def _pieces(path: str | Path, start: int, fragment: int) -> Iterator[tuple[memoryview, bool]]:
-    """The file from `start` on, in pieces of whole fragments, and whether each is the last. Memory stays flat."""
-    buffer = memoryview(bytearray(max(_READ // fragment, 1) * fragment))
+def _pieces(path: str | Path, start: int, buffer: memoryview) -> Iterator[tuple[memoryview, bool]]:
+    """The file from `start` on, in pieces that fit the buffer, and whether each is the last. Memory stays flat."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         size = os.fstat(descriptor).st_size
