@@ -5,27 +5,29 @@ The input is never changed. Each output is written aside and renamed into its pl
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
-import secrets
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path, PurePosixPath
+from itertools import count, islice
+from multiprocessing import get_all_start_methods, get_context
+from pathlib import Path
 from typing import IO, Final, Literal, NamedTuple
 
 from scp_anon import log
 from scp_anon.deid import Deidentifier, ProfileFile
 from scp_anon.destinations.layout import Layout
 from scp_anon.errors import ConfigError, Filtered, Permanent, Reason, Undecodable
-from scp_anon.filesystem import head_of
 
 MIRROR: Final = "mirror"
 # Found on the way through a folder, these are no instances that anybody would miss.
 _NO_INSTANCE: Final = frozenset((Reason.NOT_DICOM, Reason.EMPTY, Reason.DICOMDIR))
-_CHUNK: Final = 32
+_CHUNK: Final = 32  # files that are handed to a process at a time
+_AHEAD: Final = 4  # chunks that wait for each process
 
 Status = Literal["delivered", "filtered", "quarantined", "failed"]
 
@@ -33,8 +35,8 @@ Status = Literal["delivered", "filtered", "quarantined", "failed"]
 class Input(NamedTuple):
     """A file to de-identify: where it is, its place in the folder that was given, and whether it was given by name."""
 
-    path: Path
-    relative: PurePosixPath
+    path: str
+    relative: str
     given: bool
 
 
@@ -101,10 +103,10 @@ def _inputs(paths: list[Path]) -> Iterator[Input]:
         names[path.name] += 1
         name = path.name if names[path.name] == 1 else f"{path.name}-{names[path.name]}"
         if path.is_dir():
-            place = PurePosixPath(name if len(paths) > 1 else "")
-            yield from (Input(file, place / PurePosixPath(file.relative_to(path)), False) for file in _files(path))
+            place = f"{name}/" if len(paths) > 1 else ""
+            yield from (Input(file, place + file[len(str(path)) :].lstrip("/"), False) for file in _files(str(path)))
         else:
-            yield Input(path, PurePosixPath(name), True)
+            yield Input(str(path), name, True)
 
 
 def run(job: Job, files: Iterable[Input], processes: int) -> Iterator[Outcome]:
@@ -116,14 +118,26 @@ def run(job: Job, files: Iterable[Input], processes: int) -> Iterator[Outcome]:
         job.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{job.output}: the output folder cannot be made: {error.strerror}") from None
+    _Worker.start(job)
     if processes == 1:
-        _Worker.start(job)
-        yield from (_Worker.run(file) for file in files)
+        yield from map(_Worker.current.outcome, files)
         return
-    with ProcessPoolExecutor(processes, initializer=_Worker.start, initargs=(job,)) as pool:
+    # A fork has the engine that has just been made.
+    context = get_context("fork" if "fork" in get_all_start_methods() else None)
+    with ProcessPoolExecutor(processes, context, _Worker.start, (job,)) as pool:
         remaining = iter(files)
-        while window := list(islice(remaining, processes * _CHUNK * 4)):
-            yield from pool.map(_Worker.run, window, chunksize=_CHUNK)
+        ahead: deque[Future[list[Outcome]]] = deque()
+        while True:
+            while len(ahead) < processes * _AHEAD and (chunk := list(islice(remaining, _CHUNK))):
+                ahead.append(pool.submit(_outcomes, chunk))
+            if not ahead:
+                return
+            yield from ahead.popleft().result()
+
+
+def _outcomes(files: list[Input]) -> list[Outcome]:
+    """What became of some files, in one of the processes."""
+    return [_Worker.current.outcome(file) for file in files]
 
 
 def write_report(report: IO[str], outcome: Outcome) -> None:
@@ -135,30 +149,30 @@ def write_report(report: IO[str], outcome: Outcome) -> None:
 class _Worker:
     """One process's engine."""
 
-    _instance: _Worker
+    current: _Worker
 
     def __init__(self, job: Job) -> None:
+        self._job = job
         self._deidentifier = Deidentifier(job.key, job.project, job.profile)
         self._layout = None if job.layout == MIRROR else Layout(job.layout)
-        self._output = job.output
+        self._output = str(job.output)
+        self._numbers = count()
 
     @classmethod
     def start(cls, job: Job) -> None:
-        """Make the engine of this process, which may not have inherited that libraries are silent."""
+        """Make the engine of this process, unless it has it already; and let libraries be silent."""
         log.silence_libraries()
-        cls._instance = cls(job)
+        if not hasattr(cls, "current") or cls.current._job is not job:
+            cls.current = cls(job)
+            gc.freeze()  # what has been compiled stays: the collector need not look at it again and again
 
-    @classmethod
-    def run(cls, file: Input) -> Outcome:
+    def outcome(self, file: Input) -> Outcome:
         """De-identify one file."""
-        return cls._instance._outcome(file)
-
-    def _outcome(self, file: Input) -> Outcome:
         size = 0
         status: Status
         try:
-            size = file.path.stat().st_size
-            return Outcome(str(file.path), "delivered", str(self._deidentify(file)), None, size)
+            size = os.stat(file.path).st_size
+            return Outcome(file.path, "delivered", self._deidentify(file), None, size)
         except Undecodable as undecodable:
             reason = str(undecodable.reason)
             status = "filtered" if undecodable.reason in _NO_INSTANCE and not file.given else "quarantined"
@@ -171,35 +185,32 @@ class _Worker:
         except Exception:
             # A fault of ours that this file brings out: nothing is written, and the others go on.
             status, reason = "quarantined", str(Reason.UNEXPECTED_ERROR)
-        return Outcome(str(file.path), status, None, reason, size)
+        return Outcome(file.path, status, None, reason, size)
 
-    def _deidentify(self, file: Input) -> PurePosixPath:
+    def _deidentify(self, file: Input) -> str:
         """De-identify into the output folder; returns the place in it."""
-        temporary = self._output / f".{secrets.token_hex(8)}.tmp"
-        self._deidentifier.file(file.path, temporary)
+        temporary = f"{self._output}/.{os.getpid()}-{next(self._numbers)}.tmp"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
-            place = PurePosixPath(self._place(temporary)) if self._layout else file.relative
-            target = self._output / place
+            with self._deidentifier.opened(file.path) as result:
+                place = self._layout.place_of(result) if self._layout else file.relative
+                result.write(descriptor)
+            target = f"{self._output}/{place}"
             try:
-                temporary.rename(target)
+                os.rename(temporary, target)
             except FileNotFoundError:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                temporary.rename(target)
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                os.rename(temporary, target)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
             raise
-        return place
-
-    def _place(self, path: Path) -> str:
-        assert self._layout is not None
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            return self._layout.place(head_of(descriptor))
         finally:
             os.close(descriptor)
+        return place
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: str) -> Iterator[str]:
     """All files below a folder, in the order of their names; links to folders are not followed.
 
     A folder that cannot be listed is yielded itself: it fails as a file that cannot be read does.
@@ -211,6 +222,6 @@ def _files(folder: Path) -> Iterator[Path]:
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            yield from _files(Path(entry.path))
+            yield from _files(entry.path)
         elif entry.is_file():
-            yield Path(entry.path)
+            yield entry.path

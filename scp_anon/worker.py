@@ -22,8 +22,6 @@ from scp_anon.spool import Entry, Spool
 _DISK_TROUBLE: Final = 10.0
 # A result may end as a file in a folder: the umask says who may read it there.
 _RESULT_MODE: Final = 0o666
-# Of a result, what tells its place in a folder.
-_HEAD: Final = 1 << 14
 
 
 # How a deidentifier gets at an original: it is open, or in memory, for the time of the block.
@@ -175,10 +173,7 @@ class Workers:
 
 def _place(result: Deidentified, folder: FolderDestination | None) -> str:
     """The place of a result in a folder, "" where there is none."""
-    if folder is None:
-        return ""
-    values = result.values(folder.layout.tags)
     try:
-        return folder.layout.place(result.head(_HEAD)) if values is None else folder.layout.place_of(values)
+        return folder.layout.place_of(result) if folder is not None else ""
     except Permanent:
         return ""  # the sender will say so

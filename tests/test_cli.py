@@ -490,8 +490,8 @@ def test_file_that_goes_away(run: Run, source: Path, monkeypatch: pytest.MonkeyP
 
     def vanishing(*arguments: Any) -> Iterator[batch.Input]:
         for found in list(inputs(*arguments)):
-            if found.path.name == "1.dcm":
-                found.path.unlink()
+            if found.path.endswith("/1.dcm"):
+                os.unlink(found.path)
             yield found
 
     monkeypatch.setattr(batch, "inputs", vanishing)

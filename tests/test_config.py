@@ -106,6 +106,7 @@ def test_example_of_the_design() -> None:
         "called_ae_title": "ORTHANC",
         "calling_ae_title": "SCP_ANON",
         "timeout": 60.0,
+        "associations": 1,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -13,9 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from scp_anon import batch
 from scp_anon.cli.options import Key, Option, Pixels, ProfileName, Project, key_of
-from scp_anon.deid import Deidentifier, generate_key, load_profile, with_changes
+from scp_anon.deid import generate_key, load_profile, with_changes
 from scp_anon.destinations.layout import DEFAULT, Layout
 from scp_anon.errors import ConfigError
+
+_SHOWN_EVERY = 0.1  # seconds
 
 
 def keygen(file: Annotated[Path, typer.Argument(help="The key file to make; it must not exist.")]) -> None:
@@ -44,17 +47,19 @@ def deid(
     files = batch.inputs(paths, output)
     settings = with_changes(load_profile(profile), option or (), pixels)
     job = batch.Job(key_of(key), project, settings, layout, output)
-    Deidentifier(job.key, project, settings)
     summary = batch.Summary()
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(_open_report(report)) if report else None
         progress = stack.enter_context(_progress())
         task = progress.add_task("de-identifying", total=None)
+        shown = 0.0
         for outcome in batch.run(job, files, processes):
             summary.add(outcome)
-            progress.advance(task)
             if file:
                 batch.write_report(file, outcome)
+            if (now := time.monotonic()) > shown + _SHOWN_EVERY:
+                progress.update(task, completed=summary.by_status.total(), refresh=True)
+                shown = now
     _print(summary)
     if not summary.is_clean:
         raise typer.Exit(1)
@@ -71,7 +76,8 @@ def _progress() -> Progress:
     """A progress bar on a terminal, nothing elsewhere; it shows counts, never names."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
-    return Progress(*columns, console=console, disable=not console.is_terminal)
+    # Without a thread of its own: this process is going to be forked.
+    return Progress(*columns, console=console, disable=not console.is_terminal, auto_refresh=False)
 
 
 def _print(summary: batch.Summary) -> None:

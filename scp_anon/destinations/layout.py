@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Final, Protocol
 
 from pydicom.datadict import tag_for_keyword
 
@@ -21,9 +21,21 @@ DEFAULT: Final = "{PatientID}/{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanc
 
 _FIELD: Final = re.compile(r"\{(\w+)\}")
 _UNSAFE: Final = re.compile(rb"[^A-Za-z0-9._-]")
-_HEAD: Final = 1 << 20
+# Of a file, what tells its place: whatever comes behind it is too far away to be found.
+_HEAD: Final = 1 << 16
+_INFLATED: Final = 1 << 20
 _LIMIT: Final = 64
 _NOTHING: Final = "unknown"
+
+
+class Result(Protocol):
+    """A de-identified instance."""
+
+    def values(self, tags: Iterable[int]) -> dict[int, bytes] | None:
+        """Its values of top-level attributes; None where they have to be looked for."""
+
+    def head(self, size: int) -> bytes:
+        """Its first bytes, as a DICOM file."""
 
 
 class Layout:
@@ -45,18 +57,22 @@ class Layout:
         self._parts: list[str | int] = []
         for i, part in enumerate(_FIELD.split(str(PurePosixPath(template)))):
             self._parts.append(int(tags[part] or 0) if i % 2 else part)
-        self.tags = frozenset(part for part in self._parts if isinstance(part, int))
+        self._tags = frozenset(part for part in self._parts if isinstance(part, int))
 
     def place(self, file: Buffer) -> str:
         """The path, relative to the folder, of the DICOM file whose head this is. Raises Permanent if it has none."""
         try:
-            values = _values(file, self.tags)
+            values = _values(file, self._tags)
         except (Irregular, Undecodable, KeyError):  # KeyError: no transfer syntax of ours
             raise Permanent(Reason.UNREADABLE_RESULT) from None
-        return self.place_of(values)
+        return self._place(values)
 
-    def place_of(self, values: Mapping[int, bytes]) -> str:
-        """The same, of an instance whose values of `tags` these are."""
+    def place_of(self, result: Result) -> str:
+        """The same, of a result that may be no file yet. Raises Permanent."""
+        values = result.values(self._tags)
+        return self.place(result.head(_HEAD)) if values is None else self._place(values)
+
+    def _place(self, values: Mapping[int, bytes]) -> str:
         return "".join(part if isinstance(part, str) else _safe(values.get(part, b"")) for part in self._parts)
 
 
@@ -64,7 +80,7 @@ def _values(file: Buffer, tags: frozenset[int]) -> dict[int, bytes]:
     meta, start = read_file_meta(file)
     syntax = transfer_syntaxes()[meta.transfer_syntax_uid]
     if syntax.deflated:
-        file, start = inflate_head(memoryview(file)[start:], _HEAD), 0
+        file, start = inflate_head(memoryview(file)[start:], _INFLATED), 0
     return read_values(file, start, len(file), syntax, tags)
 
 
