@@ -21,9 +21,10 @@ lint: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Writes docs/performance.md and its plots; takes about twenty minutes, in which the machine should have nothing else to do.
 bench: .venv/installed-test peers
-	$(BIN)/python -m benchmarks.engine
-	$(BIN)/python -m benchmarks.receive
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
+	$(BIN)/python -m benchmarks --output docs/performance.md
 
 # Builds the Dockerfile for real and runs the node in it; needs root, buildah and debootstrap.
 image-test: .venv/installed

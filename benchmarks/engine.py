@@ -1,12 +1,8 @@
-"""What the engine costs: microseconds a file, in memory and file to file, against a read and write and against pydicom.
-
-python -m benchmarks.engine
-"""
+"""What the engine costs, in microseconds: in memory and file to file, beside a read and write, and beside pydicom."""
 
 from __future__ import annotations
 
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -65,15 +61,8 @@ def with_pydicom(file: bytes) -> bytes:
     return target.getvalue()
 
 
-def main() -> None:
-    """Print the tables, as Markdown."""
-    _against_peers()
-    _options()
-    _growth()
-
-
-def _against_peers() -> None:
-    say = sys.stdout.write
+def against_peers(say: Callable[[str], object]) -> None:
+    """The engine beside pydicom, in memory and from file to file."""
     engine = Deidentifier(_KEY)
     head = "engine | pydicom | ratio | file to file | read + write | ratio"
     say(f"| {ELEMENTS} elements | {head} |\n")
@@ -105,9 +94,8 @@ def _against_peers() -> None:
             )
 
 
-def _options() -> None:
+def options(say: Callable[[str], object]) -> None:
     """What options cost, beside the floor: one pass over the headers, in which nobody has a rule."""
-    say = sys.stdout.write
     file = image("CT", 1)
     _, start = read_file_meta(file)
     syntax = transfer_syntaxes()[EXPLICIT_VR_LITTLE_ENDIAN]
@@ -118,21 +106,7 @@ def _options() -> None:
         lambda: scan(file, start, len(file), syntax, nothing),
         *(partial(engine.deidentify, file) for engine in engines),
     )
-    say(f"\n| {ELEMENTS} elements, in memory | engine | of the floor |\n|---|---|---|\n")
+    say(f"| {ELEMENTS} elements, in memory | engine | of the floor |\n|---|---|---|\n")
     say(f"| floor | {floor:.0f} us | 1.0 |\n")
     for name, time_taken in zip(profiles, taken, strict=True):
         say(f"| {name} | {time_taken:.0f} us | {time_taken / floor:.1f} |\n")
-
-
-def _growth() -> None:
-    say = sys.stdout.write
-    engine = Deidentifier(_KEY)
-    say("\n| elements | pixels | engine, without putting the file together |\n|---|---|---|\n")
-    for elements, side in ((50, 128), (160, 128), (160, 512), (160, 2048), (500, 128), (900, 128)):
-        file = image("CT", 1, elements, side)
-        (taken,) = microseconds(lambda file=file: engine.deidentify(file))  # type: ignore[misc]  # bound at once
-        say(f"| {elements} | {side * side * 2 // 1000} KB | {taken:.0f} us |\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,5 @@
 """How fast instances are received, committed, de-identified and delivered to a folder, against peers in the same run.
 
-    python -m benchmarks.receive [--rounds 3] [--seconds 1] [--files 1500] [--directory DIR] [--quick]
-
 Every receiver is up all the time; they take turns within each round, so that whatever else the machine does meets all
 of them. A round is as many files as the receiver takes in about `--seconds`, by a first round that is not counted.
 The time is from the first byte until the last file is at the destination, where all are counted.
@@ -10,27 +8,24 @@ The time is from the first byte until the last file is at the destination, where
 from __future__ import annotations
 
 import contextlib
-import os
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
-
-import typer
+from typing import Final, NamedTuple
 
 from benchmarks.images import write_images
+from benchmarks.measure import usage
 from benchmarks.receivers import RECEIVERS, Running, running
 from benchmarks.senders import NODELAY, STOCK, Senders
 
 _PATIENCE: Final = 120.0
 _FIRST: Final = {NODELAY: 100, STOCK: 6}  # files of the round that is not counted, over each association
 _HEADER: Final = (
-    "| sender | image | associations | receiver | files/s (least - most) | of storescp --fork |\n"
-    "|---|---|---|---|---|---|\n"
+    "| sender | image | associations | receiver | files/s (least - most) | of storescp | CPU us | peak MB |\n"
+    "|---|---|---|---|---|---|---|---|\n"
 )
 
 
@@ -43,11 +38,19 @@ class Load:
     associations: int
 
 
-def send(receiver: Running, load: Load, folders: list[Path], count: int) -> float:
-    """Send `count` files over each association; returns files a second, counted at the destination."""
+class Sample(NamedTuple):
+    """One round: files a second, and CPU seconds of the receiver a file."""
+
+    rate: float
+    cpu: float
+
+
+def send(receiver: Running, load: Load, folders: list[Path], count: int) -> Sample:
+    """Send `count` files over each association; they are counted at the destination."""
     receiver.clear()
     expected = count * load.associations
     senders = Senders(load.sender, receiver.port, folders[: load.associations], count)
+    before = usage(receiver.pid).cpu
     begin = time.monotonic()
     senders.go()
     senders.wait()
@@ -56,18 +59,19 @@ def send(receiver: Running, load: Load, folders: list[Path], count: int) -> floa
         if time.monotonic() > begin + _PATIENCE:
             raise SystemExit(f"{receiver.name}: {there} of {expected} files after {_PATIENCE} s")
         time.sleep(0.001)
-    return expected / (time.monotonic() - begin)
+    taken = time.monotonic() - begin
+    return Sample(expected / taken, (usage(receiver.pid).cpu - before) / expected)
 
 
-def rates(receivers: list[Running], load: Load, folders: list[Path], rounds: int, seconds: float) -> list[list[float]]:
-    """For each receiver the files a second of each round."""
+def rates(receivers: list[Running], load: Load, folders: list[Path], rounds: int, seconds: float) -> list[list[Sample]]:
+    """For each receiver its rounds."""
     most = len(list(folders[0].iterdir()))
     counts = []
     for receiver in receivers:
         first = min(_FIRST[load.sender], most)
-        rate = send(receiver, load, folders, first)
+        rate = send(receiver, load, folders, first).rate
         counts.append(min(max(round(rate * seconds / load.associations), first), most))
-    samples: list[list[float]] = [[] for _ in receivers]
+    samples: list[list[Sample]] = [[] for _ in receivers]
     for _ in range(rounds):
         for receiver, count, sample in zip(receivers, counts, samples, strict=True):
             sample.append(send(receiver, load, folders, count))
@@ -76,28 +80,23 @@ def rates(receivers: list[Running], load: Load, folders: list[Path], rounds: int
     return samples
 
 
-def table(receivers: list[Running], load: Load, samples: list[list[float]]) -> Iterable[str]:
+def table(receivers: list[Running], load: Load, samples: list[list[Sample]]) -> Iterable[str]:
     """The rows of one load."""
-    reference = statistics.median(samples[0])
-    for receiver, sample in zip(receivers, samples, strict=True):
-        median = statistics.median(sample)
+    reference = statistics.median(sample.rate for sample in samples[0])
+    for receiver, rounds in zip(receivers, samples, strict=True):
+        of_rounds = [sample.rate for sample in rounds]
+        median = statistics.median(of_rounds)
+        cpu = statistics.median(sample.cpu for sample in rounds)
         yield (
             f"| {load.sender} | {load.modality} | {load.associations} | {receiver.name} "
-            f"| {median:.0f} ({min(sample):.0f} - {max(sample):.0f}) | {median / reference:.2f} |\n"
+            f"| {median:.0f} ({min(of_rounds):.0f} - {max(of_rounds):.0f}) | {median / reference:.2f} "
+            f"| {cpu * 1e6:.0f} | {usage(receiver.pid).peak / 1e6:.0f} |\n"
         )
 
 
-def main(
-    rounds: Annotated[int, typer.Option(help="Rounds; the table has medians.")] = 3,
-    seconds: Annotated[float, typer.Option(help="About how long a round takes.")] = 1.0,
-    files: Annotated[int, typer.Option(help="Most files a round, over each association; a third as many CT.")] = 1500,
-    directory: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("/dev/shm"),  # noqa: S108
-    quick: Annotated[bool, typer.Option("--quick", help="One short round: whether it works, not how fast.")] = False,
-) -> None:
-    """Run all rounds, and print a table in Markdown."""
-    if quick:
-        rounds, seconds, files = 1, 0.2, 120
-    sys.stdout.write(f"{os.cpu_count()} cores, {sys.platform}, Python {sys.version.split()[0]}\n\n{_HEADER}")
+def receive(say: Callable[[str], object], directory: Path, rounds: int, seconds: float, files: int) -> None:
+    """Run all rounds in a folder of `directory`, and say the table."""
+    say(_HEADER)
     with tempfile.TemporaryDirectory(dir=directory) as work, contextlib.ExitStack() as stack:
         sources: dict[str, list[Path]] = {}
         for modality, most in (("CT", max(files // 3, 1)), ("MR", files)):
@@ -106,10 +105,5 @@ def main(
                 write_images(folder, modality, most, first=i * most)
         receivers = [stack.enter_context(running(receiver, Path(work))) for receiver in RECEIVERS]
         for load in (Load(s, m, a) for s in (NODELAY, STOCK) for m in ("CT", "MR") for a in (1, 4)):
-            samples = rates(receivers, load, sources[load.modality], rounds, seconds)
-            sys.stdout.writelines(table(receivers, load, samples))
-            sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    typer.run(main)
+            for row in table(receivers, load, rates(receivers, load, sources[load.modality], rounds, seconds)):
+                say(row)

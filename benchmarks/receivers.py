@@ -33,7 +33,7 @@ _CONFIG: Final = """
 key: {{file: {folder}/key, create: true}}
 spool: {{path: {folder}/spool, reserve: 0, fsync: {fsync}}}
 listen: [{{address: 127.0.0.1, port: {port}}}]
-routes: [{{called_ae_title: {title}, project: bench, destinations: [disk]}}]
+routes: [{{called_ae_title: {title}, project: bench, acknowledge: {acknowledge}, destinations: [disk]}}]
 destinations: {{disk: {{type: folder, path: {folder}/out}}}}
 log: {{level: warning}}
 """
@@ -59,6 +59,7 @@ class Running:
     name: str
     port: int
     out: Path
+    pid: int
 
     def count(self) -> int:
         """How many whole files there are at the destination."""
@@ -85,10 +86,12 @@ def _module(kind: str, fsync: bool = False) -> Callable[[Path, int], list[str]]:
     ]
 
 
-def _node(fsync: bool) -> Callable[[Path, int], list[str]]:
+def _node(fsync: bool, acknowledge: str = "committed") -> Callable[[Path, int], list[str]]:
     def command(folder: Path, port: int) -> list[str]:
         config = folder / "node.yaml"
-        text = _CONFIG.format(folder=folder, port=port, fsync=str(fsync).lower(), title=AE_TITLE)
+        text = _CONFIG.format(
+            folder=folder, port=port, fsync=str(fsync).lower(), title=AE_TITLE, acknowledge=acknowledge
+        )
         config.write_text(text, encoding="utf-8")
         return [sys.executable, "-m", "scp_anon", "serve", "-c", str(config)]
 
@@ -104,6 +107,8 @@ RECEIVERS: Final = (
     Receiver("ours, receive + commit, fsync", _module("commit", fsync=True), "spool/active"),
     Receiver("ours, to folder, no fsync", _node(False)),
     Receiver("ours, to folder, fsync", _node(True)),
+    Receiver("ours, to folder, results acknowledged, no fsync", _node(False, "deidentified")),
+    Receiver("ours, to folder, results acknowledged, fsync", _node(True, "deidentified")),
 )
 
 
@@ -112,7 +117,7 @@ def running(receiver: Receiver, directory: Path) -> Iterator[Running]:
     """A receiver that runs, and answers, for the time of the block."""
     folder = Path(tempfile.mkdtemp(dir=directory))
     (folder / "out").mkdir()
-    port = _free_port()
+    port = free_port()
     environment = {**os.environ, **dict(receiver.environment)}
     with (folder / "log").open("wb") as log:
         command = receiver.command(folder, port)
@@ -123,14 +128,19 @@ def running(receiver: Receiver, directory: Path) -> Iterator[Running]:
             if time.monotonic() > deadline or process.poll() is not None:
                 raise SystemExit(f"{receiver.name} does not answer: {(folder / 'log').read_text(errors='replace')}")
             time.sleep(0.05)
-        yield Running(receiver.name, port, folder / receiver.out)
+        yield Running(receiver.name, port, folder / receiver.out, process.pid)
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()
+        try:
+            process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -35,6 +35,7 @@ SPECIFIC_CHARACTER_SET, PATIENT_NAME, PATIENT_ID, METHOD, METHOD_CODES = (
     0x00120064,
 )
 REFERENCED_SERIES = 0x00081115
+PRIVATE_DECLARATIONS = 0x00080300  # of what does not stay
 SOP_CLASS_UID = 0x00080016  # a class of the standard stays, as all well-known UIDs do
 METHOD_ITEM: Plain = {
     0x00080100: b"113100",
@@ -76,7 +77,7 @@ def code_of(tag: int, iod: str, enclosing: int, refers: bool = False) -> str:
 
     `refers`: there is a Referenced Series Sequence at the top level, which says that there are references.
     """
-    code = table_codes().get(tag, "K")
+    code = "X" if tag == PRIVATE_DECLARATIONS else table_codes().get(tag, "K")
     if not iod:
         return _STRICTEST.get(code, code)
     actions = _iod_actions()

@@ -448,9 +448,7 @@ def test_fragments_that_we_send(maximum: int, size: int, tmp_path: Path) -> None
 
     requestor = Requestor.__new__(Requestor)  # an association that nobody negotiated
     connection = Connection(ours, 5)
-    requestor._association = Association(connection, "SCU", "SCP", {1: CT}, maximum)
-    requestor._contexts = {CT: 1}
-    requestor._message_ids = iter([1])  # type: ignore[assignment]  # one is enough
+    requestor._use(Association(connection, "SCU", "SCP", {1: CT}, maximum))
     thread = threading.Thread(target=receive)
     thread.start()
     assert requestor.store(path, FileMeta(CT.abstract_syntax, "1.2.3", CT.transfer_syntax), len(head)) == 0

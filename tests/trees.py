@@ -11,7 +11,15 @@ from typing import Final
 from hypothesis import strategies as st
 
 from scp_anon.dicom.dictionary import dictionary
-from tests.oracle import METHOD, METHOD_CODES, PATIENT_ID, PATIENT_NAME, SPECIFIC_CHARACTER_SET, basic_profile
+from tests.oracle import (
+    METHOD,
+    METHOD_CODES,
+    PATIENT_ID,
+    PATIENT_NAME,
+    PRIVATE_DECLARATIONS,
+    SPECIFIC_CHARACTER_SET,
+    basic_profile,
+)
 from tests.samples import CANARY
 from tests.wire import IMPLICIT, Element, Elements, Item
 
@@ -22,7 +30,9 @@ SOP_CLASS: Final = b"1.2.840.10008.5.1.4.1.1.2\0"
 RULED: Final = sorted(tag for tag in basic_profile() if tag >> 16 != 2)
 _HANDLED: Final = {SPECIFIC_CHARACTER_SET, 0x00080001, 0x00080016, 0x7FE00010}
 KEPT: Final = sorted(
-    tag for tag in dictionary() if tag >> 16 >= 8 and tag not in basic_profile() and tag not in _HANDLED
+    tag
+    for tag in dictionary()
+    if tag >> 16 >= 8 and tag not in basic_profile() and tag not in _HANDLED and tag != PRIVATE_DECLARATIONS
 )
 _KEPT_SEQUENCES: Final = [tag for tag in KEPT if dictionary()[tag][0] == "SQ"]
 _OFTEN: Final = [PATIENT_ID, PATIENT_NAME, 0x00120062, METHOD, METHOD_CODES, 0x00280303]

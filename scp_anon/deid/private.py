@@ -8,6 +8,7 @@ nobody can tell what a vendor puts there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from struct import calcsize
 from typing import Final
@@ -42,6 +43,9 @@ _UNKNOWN: Final = vr_code("UN")
 
 # (creator, group, offset) → rule; of group and offset None stands for any.
 Known = Mapping[tuple[bytes, int | None, int | None], Rule]
+
+# Numbers that happen to be eight letters or more are hard to come by.
+_TEXT: Final = re.compile(rb"[\x20-\x7e]{7,}[\x20-\x7e\0]")
 
 
 class PrivateRules:
@@ -118,8 +122,10 @@ class PrivateRules:
 
 
 def _whole(size: int) -> Action:
+    """Binary numbers stay: so many bytes each, and not a text, which implicit VR would not tell from them."""
+
     def act(scope: Scope, value: bytes) -> bytes:
-        if len(value) % size:
+        if len(value) % size or _TEXT.fullmatch(value):
             raise Unfit
         return value
 

@@ -31,6 +31,7 @@ _TEXTS: Final = frozenset("LO LT SH ST UC UT".split())
 _NOT_OF_IOD: Final = {"Z/D": "Z", "X/Z": "X", "X/D": "X", "X/Z/D": "X", "X/Z/U*": "X"}
 _STRICTEST: Final = {"Z/D": "D", "X/Z": "Z", "X/D": "D", "X/Z/D": "D", "X/Z/U*": "Z"}
 _REFERENCED_SERIES: Final = 0x00081115
+_DECLARATIONS: Final = 0x00080300  # Private Data Element Characteristics Sequence, which names private creators
 _REFERENCES: Final = {"X": "X", "Z": "U*", "U*": "U*"}
 _CONTENT_DATES: Final = (content.DATE_TIME, content.DATE, content.TIME)
 _CONTENT_TEXTS: Final = {content.TEXT: "UT", content.ANNOTATION_TEXT: "ST"}
@@ -80,6 +81,8 @@ def standard_rules(options: Options) -> dict[int, Decided]:
     """Tag → what the standard has become of it, for every attribute that it says something of."""
     rules = {row.tag: _decided(row, options) for row in attribute_rows()}
     rules[_REFERENCED_SERIES] = Decided(actions.keep(), "keep", "no row in PS3.15 Table E.1-1")
+    if SAFE_PRIVATE not in options.names:
+        rules[_DECLARATIONS] = Decided(REMOVE, "remove", "it is about private attributes, which do not stay")
     if GRAPHICS in options.names:
         rules.update(_graphics(options))
     if options.cleaner is not None:

@@ -13,7 +13,7 @@ from scp_anon.dicom.part10 import META_LIMIT, FileMeta, read_file_meta
 from scp_anon.dicom.uids import IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from scp_anon.errors import Aborted, AssociationError, Closed
 from scp_anon.network import dimse, negotiation, pdu
-from scp_anon.network.association import Context, ReleaseRequested, unexpected
+from scp_anon.network.association import Association, Context, ReleaseRequested, unexpected
 from scp_anon.network.connection import Connection, connect
 
 _READ: Final = 1 << 20
@@ -39,15 +39,18 @@ class Requestor:
         """Open the association, with at most 128 proposals. Raises AssociationError."""
         connection = Connection(connect(peer.host, peer.port, peer.timeout), peer.timeout)
         try:
-            self._association = negotiation.request(connection, peer.calling_ae_title, peer.called_ae_title, proposals)
+            self._use(negotiation.request(connection, peer.calling_ae_title, peer.called_ae_title, proposals))
         except AssociationError as error:
             if isinstance(error, Aborted) and error.source == pdu.BY_SERVICE_PROVIDER:
                 _say(connection, pdu.abort(error.source, error.diagnostic))
             connection.close()
             raise
-        self._contexts = {context: context_id for context_id, context in self._association.contexts.items()}
+
+    def _use(self, association: Association) -> None:
+        self._association = association
+        self._contexts = {context: context_id for context_id, context in association.contexts.items()}
         self._message_ids = count(1)
-        limit = self._association.peer_maximum_length or _UNLIMITED
+        limit = association.peer_maximum_length or _UNLIMITED
         # Fragments are even (PS3.7 Annex F): stock receivers abort on others.
         self._fragment = max(min(limit, _UNLIMITED), _SMALLEST) - pdu.PDV_HEADER_LENGTH & ~1
         self._buffer = memoryview(bytearray(max(_READ // self._fragment, 1) * self._fragment))
