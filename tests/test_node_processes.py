@@ -15,7 +15,8 @@ from scp_anon.errors import AssociationError, Rejected
 from scp_anon.network.association import Context
 from scp_anon.network.scu import VERIFICATION_CONTEXT, Peer, Requestor, read_meta
 from tests import samples
-from tests.harness import AE_TITLE, Node, eventually, running_node
+from tests.harness import AE_TITLE, Node, eventually, running_node, running_storescp
+from tests.peers import free_port
 
 CT = Context("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
 
@@ -111,6 +112,28 @@ def test_delivery_that_dies_goes_on_where_it_was(tmp_path: Path) -> None:
         sender.join(60)
         eventually(lambda: len(node.delivered()) == 60 and node.is_at_rest())
         assert len(list((tmp_path / "other").rglob("*.dcm"))) == 60
+
+
+def test_memory_stays_flat_while_a_destination_is_down(tmp_path: Path) -> None:
+    """Senders are not held back by it: the queue is on the disk. When it is there, all of it is delivered."""
+    port = free_port()
+    destinations = {"peer": {"type": "dicom", "host": "127.0.0.1", "port": port, "called_ae_title": "STORESCP"}}
+    routes = [route(destinations=["peer"])]
+    files = images(tmp_path / "in", 600, pixels=40_000)
+    with running_node(tmp_path / "node", processes=2, destinations=destinations, routes=routes) as node:
+        send(node, files[:20], [])
+        before = node.peak_memory()
+        senders = [threading.Thread(target=send, args=(node, files[20 + i :: 4], [])) for i in range(4)]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join(60)
+        eventually(lambda: len(node.in_spool("outgoing")) == len(files))
+        grown = node.peak_memory() - before
+        assert grown < 16 << 20, f"{grown >> 20} MiB for {len(files) * 40 // 1000} MB"
+        with running_storescp(tmp_path / "received", port) as received:
+            eventually(node.is_at_rest, 60)
+            assert len(list(received.iterdir())) == len(files)
 
 
 def test_processes_die_with_their_supervisor(tmp_path: Path) -> None:
