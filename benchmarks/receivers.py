@@ -23,6 +23,7 @@ from pynetdicom import AE, AllStoragePresentationContexts, evt
 
 from benchmarks.senders import AE_TITLE, answers
 from scp_anon.intake import Intake
+from scp_anon.network.admission import Admission
 from scp_anon.network.scp import Limits, Server
 from scp_anon.spool import Entry, Spool
 
@@ -153,7 +154,7 @@ def commit_only(folder: Path, port: int, fsync: bool) -> None:
         """Do nothing with an instance that is safe."""
 
     spool = Spool(folder / "spool", [], durable=fsync)
-    server = Server(Intake(spool, leave), {AE_TITLE}.__contains__, Limits())
+    server = Server(Intake(spool, leave), Admission({AE_TITLE: None}), Limits())
     server.listen("127.0.0.1", port)
     signal.pause()
 

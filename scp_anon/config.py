@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from importlib.resources import files
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
@@ -58,6 +59,14 @@ def _layout(value: str) -> str:
     return value
 
 
+def _network(value: str) -> str:
+    try:
+        ip_network(value)
+    except ValueError:
+        raise ValueError("must be an IP address, or a network such as 10.1.0.0/16 (without bits of a host)") from None
+    return value
+
+
 def _profile(value: str) -> str:
     try:
         load_profile(value)
@@ -90,6 +99,14 @@ class SpoolSection(Section):
     )
 
 
+class AdmissionSection(Section):
+    """Who may connect at all."""
+
+    addresses: list[Annotated[str, AfterValidator(_network)]] | None = Field(
+        default=None, min_length=1, description="Networks and addresses; a connection from any other is closed."
+    )
+
+
 class ListenSection(Section):
     """An address to listen on."""
 
@@ -102,6 +119,9 @@ class RouteSection(Section):
 
     called_ae_title: AETitle = Field(description="The AE title that senders call.")
     project: str = Field(description="Names the project: UIDs and pseudonyms of two projects never match.")
+    calling_ae_titles: list[AETitle] | None = Field(
+        default=None, min_length=1, description="The AE titles that may call; any other is rejected (1/1/3)."
+    )
     profile: Annotated[str, AfterValidator(_profile)] = Field(
         default="basic", description="The de-identification profile: basic, or a profile file."
     )
@@ -140,10 +160,15 @@ class DicomSection(Section):
 class LimitsSection(Section):
     """Bounds on what peers can make the node hold or wait for."""
 
-    associations: int = Field(default=64, ge=1, description="Associations at once; one more is rejected (2/3/2).")
+    associations: int = Field(
+        default=64, ge=1, le=4096, description="Associations at once; one more is rejected (2/3/2)."
+    )
+    per_address: int = Field(default=32, ge=1, description="Connections from one address at once; one more is closed.")
     object_size: Size = Field(default=16 * 10**9, description="Largest instance; a larger one is refused (A700H).")
     handshake_timeout: Duration = Field(default=30.0, description="How long a connection may take to negotiate.")
     idle_timeout: Duration = Field(default=300.0, description="How long a peer may be silent.")
+    minimum_rate: Size = Field(default=1000, description="Bytes a second that a message has to come at, after 30 s.")
+    association_age: Duration = Field(default=86400.0, description="How long an association may last.")
 
 
 class RetrySection(Section):
@@ -174,6 +199,7 @@ class Config(Section):
         min_length=1, description="By called AE title; a call to any other is rejected (1/1/7)."
     )
     destinations: dict[Name, Destination] = Field(description="By name.")
+    admission: AdmissionSection = Field(default_factory=AdmissionSection, description="Who may connect.")
     limits: LimitsSection = Field(default_factory=LimitsSection, description="Bounds on what peers can do.")
     retry: RetrySection = Field(default_factory=RetrySection, description="Back-off after failed deliveries.")
     log: LogSection = Field(default=LogSection(level="info"), description="The log.")

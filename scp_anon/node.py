@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
 from types import FrameType
 from typing import Final, Protocol
@@ -31,8 +32,9 @@ from scp_anon.destinations.folder import FolderDestination
 from scp_anon.destinations.layout import Layout
 from scp_anon.errors import ConfigError
 from scp_anon.intake import Intake
+from scp_anon.network.admission import Admission
 from scp_anon.network.negotiation import prepare
-from scp_anon.network.occupancy import Occupancy, OwnOccupancy
+from scp_anon.network.occupancy import OwnOccupancy
 from scp_anon.network.scp import Limits, Server, bind
 from scp_anon.network.scu import Peer
 from scp_anon.network.storage import StoreRequest
@@ -74,7 +76,7 @@ def _in_one_process(plan: Plan, listeners: Sequence[socket.socket]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    occupancy = Occupancy(plan.config.limits.associations).of_process(0)
+    occupancy = plan.limits.occupancy().of_process(0)
     spool = plan.spool()
     _live(
         plan, spool, (Receiving(plan, spool, listeners, occupancy, plan.config.workers), Delivering(plan, spool)), stop
@@ -85,7 +87,7 @@ def _in_one_process(plan: Plan, listeners: Sequence[socket.socket]) -> int:
 def _in_processes(plan: Plan, listeners: Sequence[socket.socket]) -> int:
     count = plan.config.processes
     threads = -(-plan.config.workers // count)
-    occupancy = Occupancy(plan.config.limits.associations, count)
+    occupancy = plan.limits.occupancy(count)
     announcements = Announcements()
 
     def receive(number: int, stop: threading.Event) -> None:
@@ -161,6 +163,12 @@ class Plan:
             )
             for route in config.routes
         }
+        networks = config.admission.addresses
+        self.admission = Admission(
+            {route.called_ae_title: _callers(route) for route in config.routes},
+            tuple(map(ip_network, networks)) if networks is not None else None,
+        )
+        self.limits = Limits(**config.limits.model_dump())
         prepare()
         self.key_id = next(iter(self.treatments.values())).deidentifier.key_id
 
@@ -180,15 +188,8 @@ class Receiving:
         self._treatments = plan.treatments
         self._listeners = listeners
         self._workers = Workers(spool, plan.treatments, threads)
-        section = plan.config.limits
-        limits = Limits(
-            associations=section.associations,
-            object_size=section.object_size,
-            handshake_timeout=section.handshake_timeout,
-            idle_timeout=section.idle_timeout,
-        )
         intake = Intake(spool, self._workers.work, self._refuses, self._work_at_once)
-        self._server = Server(intake, self._treatments.__contains__, limits, occupancy)
+        self._server = Server(intake, plan.admission, plan.limits, occupancy)
 
     def start(self) -> None:
         """Begin to work: the queue first, then the doors."""
@@ -281,6 +282,10 @@ def _listener(section: ListenSection) -> socket.socket:
                 why = os.strerror(number) if number > 0 else "no such address"
                 raise ConfigError(f"listen: {section.address}:{section.port}: {why}") from None
             time.sleep(0.05)
+
+
+def _callers(route: RouteSection) -> frozenset[str] | None:
+    return frozenset(route.calling_ae_titles) if route.calling_ae_titles is not None else None
 
 
 def _deidentifier(key: bytes, route: RouteSection) -> Deidentifier:

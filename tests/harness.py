@@ -118,7 +118,8 @@ class Node:
 
     def in_spool(self, place: str) -> list[Path]:
         """The entries in a place of the spool."""
-        return [path for path in (self.spool / place).rglob("*") if path.is_file()]
+        # What goes away while one looks, as places of processes do, is no error here.
+        return [Path(folder) / name for folder, _, names in os.walk(self.spool / place) for name in names]
 
     def quarantined(self) -> list[tuple[str, str]]:
         """Reason and detail of what was set aside, as the file names have them, in the order of arrival."""

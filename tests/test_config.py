@@ -90,6 +90,7 @@ def test_example_of_the_design() -> None:
     assert route.model_dump() == {
         "called_ae_title": "SCP_ANON",
         "project": "demo",
+        "calling_ae_titles": None,
         "profile": "basic",
         "pixels": None,
         "acknowledge": "committed",
@@ -117,9 +118,12 @@ def test_defaults() -> None:
     assert [(listen.address, listen.port) for listen in settings.listen] == [("127.0.0.1", 104), ("::1", 11112)]
     assert settings.limits.model_dump() == {
         "associations": 64,
+        "per_address": 32,
         "object_size": 16 * 10**9,
         "handshake_timeout": 30,
         "idle_timeout": 300,
+        "minimum_rate": 1000,
+        "association_age": 86400,
     }
     assert settings.retry.model_dump() == {"first": 30, "limit": 3600}
     assert settings.log.level == "info"

@@ -18,6 +18,7 @@ from scp_anon.dicom.part10 import FileMeta, encode_file_meta
 from scp_anon.dicom.uids import storage_sop_classes, transfer_syntaxes
 from scp_anon.errors import Aborted, AssociationError, Closed, Refused, Rejected
 from scp_anon.network import dimse, negotiation, pdu, scp
+from scp_anon.network.admission import Admission
 from scp_anon.network.association import MAXIMUM_PDU_LENGTH, Association, Context
 from scp_anon.network.connection import Connection, connect
 from scp_anon.network.scp import Limits, Server
@@ -79,7 +80,7 @@ def memory() -> Memory:
 @contextlib.contextmanager
 def serving(memory: Memory, limits: Limits | None = None) -> Iterator[int]:
     """A server on a free port."""
-    server = Server(memory, {"SCP"}.__contains__, limits or Limits(idle_timeout=5, handshake_timeout=5))
+    server = Server(memory, Admission({"SCP": None}), limits or Limits(idle_timeout=5, handshake_timeout=5))
     port = server.listen("127.0.0.1", 0)
     try:
         yield port
@@ -399,7 +400,7 @@ def test_association_that_ends_in_mid_message(port: int, memory: Memory) -> None
 
 def test_drain_ends_idle_associations(memory: Memory) -> None:
     """They are told by A-ABORT; nothing new is accepted."""
-    server = Server(memory, {"SCP"}.__contains__, Limits())
+    server = Server(memory, Admission({"SCP": None}), Limits())
     port = server.listen("127.0.0.1", 0)
     association = opened(port)
     assert server.drain(5)

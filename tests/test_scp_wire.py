@@ -27,6 +27,7 @@ from pynetdicom.pdu_primitives import (
 from scp_anon.dicom.uids import storage_sop_classes, transfer_syntaxes
 from scp_anon.errors import Refused
 from scp_anon.network import negotiation, scp
+from scp_anon.network.admission import Admission
 from scp_anon.network.association import Association
 from scp_anon.network.scp import Limits, Server
 from scp_anon.network.storage import StoreRequest
@@ -132,7 +133,7 @@ class Service:
 
     def __init__(self, limits: Limits) -> None:
         self.storage = Storage()
-        self.server = Server(self.storage, lambda title: title == "SCP_ANON", limits)
+        self.server = Server(self.storage, Admission({"SCP_ANON": None}), limits)
         self.port = self.server.listen("127.0.0.1", 0)
 
     def peer(self) -> RawPeer:

@@ -21,6 +21,7 @@ from scp_anon.envelope import Envelope
 from scp_anon.errors import ConfigError, Reason, Refused, SpoolFull
 from scp_anon.inspection import Inspection
 from scp_anon.intake import Intake
+from scp_anon.network.admission import Admission
 from scp_anon.network.scp import Limits, Server
 from scp_anon.spool import Entry, Spool
 from scp_anon.worker import Treatment, Workers
@@ -365,7 +366,7 @@ class Intook:
         self.spool = spool
         self.worked: list[Entry] = []
         intake = Intake(spool, lambda entry, *_: self.worked.append(entry))
-        self.server = Server(intake, lambda title: True, Limits())
+        self.server = Server(intake, Admission({"SCP_ANON": None}), Limits())
         self.port = self.server.listen("127.0.0.1", 0)
 
     def store(self, data: bytes) -> int:

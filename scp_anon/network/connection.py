@@ -18,6 +18,7 @@ from scp_anon.errors import Closed
 _RECEIVE_BUFFER: Final = 1 << 18
 _DIRECT: Final = 1 << 16  # a wanted piece of at least this size is received in its place, past the buffer
 _IOV_MAX: Final = 512
+_GRACE: Final = 30.0  # seconds that a message may take, however slow the peer is
 _QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)
 _timeval = Struct("@ll").pack
 
@@ -32,6 +33,9 @@ class Connection:
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
         self._deadline: float | None = None
+        self._pace = 0
+        self._begun = 0.0  # when the first bytes of the present message came
+        self._received = 0
         sock.settimeout(None)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.set_timeout(timeout)
@@ -45,6 +49,15 @@ class Connection:
     def set_deadline(self, seconds: float | None) -> None:
         """Let all that is received from now on arrive within this time, however it trickles. None: no deadline."""
         self._deadline = None if seconds is None else time.monotonic() + seconds
+
+    def set_pace(self, bytes_per_second: int) -> None:
+        """Let every message arrive at least that fast, on the whole, once half a minute has gone."""
+        self._pace = bytes_per_second
+
+    def rest(self) -> None:
+        """A message has come to its end: the peer may be silent until it begins the next."""
+        self._received = self._end - self._start
+        self._begun = time.monotonic() if self._received else 0.0
 
     def read(self, size: int) -> bytes:
         """Receive exactly `size` bytes, few enough for the buffer. Raises Closed."""
@@ -128,7 +141,17 @@ class Connection:
             raise Closed(f"receiving failed: {_name(error)}") from None
         if not received:
             raise Closed("the peer closed the connection")
+        if self._pace:
+            self._check_pace(received)
         return received
+
+    def _check_pace(self, received: int) -> None:
+        now = time.monotonic()
+        self._begun = self._begun or now
+        self._received += received
+        taken = now - self._begun
+        if taken > _GRACE and self._received < self._pace * taken:
+            raise Closed("the peer was too slow")
 
 
 def connect(host: str, port: int, timeout: float) -> socket.socket:

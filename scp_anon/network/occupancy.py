@@ -1,28 +1,36 @@
-"""How many associations there are in all processes of a node, so that a limit holds for them together.
+"""Which connections there are in all processes of a node, so that limits hold for them together.
 
-A table in memory that every process has: two numbers for each, which only that one writes. A lock on a file without a
-name makes it one step to look and to take a place; the kernel gives it up for a process that dies with it.
+A table in memory that every process has, with slots for each, which only that one writes: who the connection is from,
+as a hash, and whether it is an association. A lock on a file without a name makes it one step to look and to take a
+place; the kernel gives it up for a process that dies with it.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import mmap
 import os
 import tempfile
 import threading
-from struct import Struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
-_row = Struct("=II")  # connections, and those of them that are associations
+_WORD: Final = 8
+_ASSOCIATION: Final = 1 << 63
 
 
 class Occupancy:
     """The table. It is made before the processes are."""
 
-    def __init__(self, limit: int, processes: int = 1) -> None:
-        """`limit`: of associations in all processes together."""
-        self.limit = limit
-        self._table = mmap.mmap(-1, _row.size * processes)
+    def __init__(self, limit: int, per_address: int, slots: int, processes: int = 1) -> None:
+        """`limit`: of associations, `per_address`: of connections from one address, in all processes together.
+
+        `slots`: connections that one process can have.
+        """
+        self.limit, self.per_address, self.slots = limit, per_address, slots
+        self.table = memoryview(mmap.mmap(-1, _WORD * slots * processes)).cast("Q")
         self._lock = _nameless() if processes > 1 else None
 
     def of_process(self, number: int) -> OwnOccupancy:
@@ -30,26 +38,20 @@ class Occupancy:
         return OwnOccupancy(self, number)
 
     def clear(self, number: int) -> None:
-        """A process has died, and its associations with it."""
-        self.write(number, 0, 0)
+        """A process has died, and its connections with it."""
+        for slot in range(number * self.slots, (number + 1) * self.slots):
+            self.table[slot] = 0
 
-    def read(self) -> list[tuple[int, int]]:
-        """Connections and associations of each process."""
-        return [(connections, associations) for connections, associations in _row.iter_unpack(self._table)]
-
-    def write(self, number: int, connections: int, associations: int) -> None:
-        """Note what a process has."""
-        _row.pack_into(self._table, number * _row.size, connections, associations)
-
-    def lock(self) -> None:
-        """Keep other processes from taking a place."""
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else takes a place for the time of the block."""
         if self._lock is not None:
             fcntl.lockf(self._lock, fcntl.LOCK_EX)
-
-    def unlock(self) -> None:
-        """Let them."""
-        if self._lock is not None:
-            fcntl.lockf(self._lock, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            if self._lock is not None:
+                fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
 
 class OwnOccupancy:
@@ -57,42 +59,45 @@ class OwnOccupancy:
 
     def __init__(self, occupancy: Occupancy, number: int) -> None:
         self._all = occupancy
-        self._number = number
         self._lock = threading.Lock()
-        self._connections = self._associations = 0
+        self._slots = range(number * occupancy.slots, (number + 1) * occupancy.slots)
+        self._free = list(self._slots)
 
-    def connected(self) -> None:
-        """A connection has come."""
-        with self._lock:
-            self._connections += 1
-            self._note()
+    def connected(self, address: str) -> int | None:
+        """Take a slot for a connection; None if its address has as many as it may, or all slots are taken."""
+        who = _hash(address)
+        with self._lock, self._all.locked():
+            if not self._free or sum(word & ~_ASSOCIATION == who for word in self._all.table) >= self._all.per_address:
+                return None
+            slot = self._free.pop()
+            self._all.table[slot] = who
+            return slot
 
-    def associate(self) -> bool:
+    def associate(self, slot: int) -> bool:
         """Make a connection an association, if the limit allows; returns whether it does."""
-        with self._lock:
-            self._all.lock()
-            try:
-                if sum(associations for _, associations in self._all.read()) >= self._all.limit:
-                    return False
-                self._associations += 1
-                self._note()
-                return True
-            finally:
-                self._all.unlock()
+        with self._lock, self._all.locked():
+            if sum(word >= _ASSOCIATION for word in self._all.table) >= self._all.limit:
+                return False
+            self._all.table[slot] |= _ASSOCIATION
+            return True
 
-    def ended(self, was_association: bool) -> None:
+    def ended(self, slot: int) -> None:
         """A connection has ended."""
         with self._lock:
-            self._connections -= 1
-            self._associations -= was_association
-            self._note()
+            self._all.table[slot] = 0
+            self._free.append(slot)
 
     def is_crowded(self) -> bool:
         """Whether another process has fewer connections than this one."""
-        return self._connections > min(connections for connections, _ in self._all.read())
+        table, slots = self._all.table, self._all.slots
+        taken = [sum(map(bool, table[start : start + slots])) for start in range(0, len(table), slots)]
+        return taken[self._slots.start // slots] > min(taken)
 
-    def _note(self) -> None:
-        self._all.write(self._number, self._connections, self._associations)
+
+def _hash(address: str) -> int:
+    """A number for an address, which is not 0."""
+    digest = hashlib.blake2b(address.encode("ascii", "replace"), digest_size=_WORD).digest()
+    return int.from_bytes(digest, "big") & ~_ASSOCIATION | 1
 
 
 def _nameless() -> int:

@@ -21,6 +21,7 @@ from typing import Final
 from scp_anon import log
 from scp_anon.errors import Aborted, AssociationError, Closed, Refused, Rejected
 from scp_anon.network import dimse, negotiation, pdu
+from scp_anon.network.admission import Admission
 from scp_anon.network.association import Association, Context, ReleaseRequested, unexpected
 from scp_anon.network.connection import Connection
 from scp_anon.network.occupancy import Occupancy, OwnOccupancy
@@ -39,12 +40,23 @@ _LEAVE_TO_OTHERS: Final = 0.01  # seconds that a process with more connections t
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on what peers can make us hold or wait for."""
+    """Bounds on what peers can make us hold or wait for.
+
+    `associations`: at once, `per_address`: connections from one address. `object_size`: bytes. `handshake_timeout`,
+    `idle_timeout`, `association_age`: seconds. `minimum_rate`: bytes a second of a message, after a while.
+    """
 
     associations: int = 64
+    per_address: int = 32
     object_size: int = 16 << 30
     handshake_timeout: float = 30
     idle_timeout: float = 300
+    minimum_rate: int = 1000
+    association_age: float = 86400
+
+    def occupancy(self, processes: int = 1) -> Occupancy:
+        """The table of connections that goes with these limits."""
+        return Occupancy(self.associations, self.per_address, self.associations + _HANDSHAKES, processes)
 
 
 class Server:
@@ -53,18 +65,15 @@ class Server:
     def __init__(
         self,
         storage: Storage,
-        is_called: Callable[[str], bool],
+        admission: Admission,
         limits: Limits,
         occupancy: OwnOccupancy | None = None,
     ) -> None:
-        """`is_called` tells whether an AE title is one of ours: a request for another is rejected (1/1/7).
-
-        `occupancy`: where several processes share the limit of associations.
-        """
+        """`admission`: who may come in. `occupancy`: where several processes share the limits."""
         self._storage = storage
-        self._is_called = is_called
+        self._admission = admission
         self._limits = limits
-        self._occupancy = occupancy or Occupancy(limits.associations).of_process(0)
+        self._occupancy = occupancy or limits.occupancy().of_process(0)
         self._accepting: list[threading.Thread] = []
         self._services: set[_Service] = set()
         self._changed = threading.Condition()
@@ -126,13 +135,18 @@ class Server:
 
     def _begin(self, connected: socket.socket, address: str) -> None:
         """Serve a connection, in a thread of its own."""
-        service = _Service(connected, address, self._storage, self._limits, self._admit)
+        if not self._admission.knows(address):
+            connected.close()
+            log.event("connection-refused", address=address, reason="address-not-listed")
+            return
+        slot = self._occupancy.connected(address)
+        if slot is None:
+            connected.close()
+            log.event("connection-refused", address=address, reason="too-many-connections")
+            return
+        service = _Service(connected, address, slot, self._storage, self._limits, self._admit)
         with self._changed:
-            if self._draining or len(self._services) >= self._limits.associations + _HANDSHAKES:
-                connected.close()
-                return
             self._services.add(service)
-        self._occupancy.connected()
         try:
             threading.Thread(target=self._serve, args=(service,), name="association", daemon=True).start()
         except RuntimeError:
@@ -147,18 +161,16 @@ class Server:
             self._forget(service)
 
     def _forget(self, service: _Service) -> None:
-        self._occupancy.ended(service.established)
+        self._occupancy.ended(service.slot)
         with self._changed:
             self._services.discard(service)
             self._changed.notify_all()
 
     def _admit(self, service: _Service, request: negotiation.Request) -> None:
-        """Raise Rejected unless this association may be: a known called AE title, and fewer than the limit."""
-        if not self._is_called(request.called_ae_title):
-            raise Rejected(1, 1, 7)
-        if not self._occupancy.associate():
+        """Raise Rejected unless this association may be: by its AE titles, and by the limit."""
+        self._admission.check(request.calling_ae_title, request.called_ae_title)
+        if not self._occupancy.associate(service.slot):
             raise Rejected(2, 3, 2)
-        service.established = True
 
 
 def bind(address: str, port: int) -> socket.socket:
@@ -176,11 +188,12 @@ class _Service:
         self,
         connected: socket.socket,
         address: str,
+        slot: int,
         storage: Storage,
         limits: Limits,
         admit: Callable[[_Service, negotiation.Request], None],
     ) -> None:
-        self.established = False
+        self.slot = slot
         self._socket = connected
         self._address = address
         self._storage = storage
@@ -235,6 +248,7 @@ class _Service:
         else:
             connection.set_deadline(None)
             connection.set_timeout(self._limits.idle_timeout)
+            connection.set_pace(self._limits.minimum_rate)
             log.event("association-accepted", address=self._address, calling=calling, called=called)
             return association
         connection.close(_LINGER)
@@ -243,13 +257,15 @@ class _Service:
     def _serve(self, association: Association) -> None:
         """Answer one message after the other until the association ends."""
         end = "released"
+        end_at = time.monotonic() + self._limits.association_age
         try:
-            while not self._ending:
+            while not self._ending and time.monotonic() < end_at:
+                association.connection.rest()
                 context_id, command = association.read_command()
                 with self._busy:
                     self._answer(association, context_id, command)
-            association.abort(Aborted(pdu.BY_SERVICE_USER, pdu.REASON_NOT_SPECIFIED, "the node stops"))
-            end = "the node stops"
+            end = "the node stops" if self._ending else "older than the limit"
+            association.abort(Aborted(pdu.BY_SERVICE_USER, pdu.REASON_NOT_SPECIFIED, end))
         except ReleaseRequested:
             with _ignored():
                 association.connection.send(pdu.release_reply())
