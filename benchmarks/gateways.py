@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,15 +107,17 @@ def pynetdicom_gateway(port: int, destination: int) -> None:
     for sop_class in _CLASSES:
         requestor.add_requested_context(sop_class, ExplicitVRLittleEndian)
     sending: list[Association] = []
+    turn = threading.Lock()
 
     def store(event: evt.Event) -> int:
         data_set = event.dataset
         data_set.file_meta = event.file_meta
         data_set.PatientName = data_set.PatientID = "ANONYMOUS"
         data_set.remove_private_tags()
-        if not sending:
-            sending.append(requestor.associate("127.0.0.1", destination, ae_title="DEST"))
-        return int(sending[0].send_c_store(data_set).Status)
+        with turn:
+            if not sending:
+                sending.append(requestor.associate("127.0.0.1", destination, ae_title="DEST"))
+            return int(sending[0].send_c_store(data_set).Status)
 
     acceptor = AE()
     acceptor.supported_contexts = AllStoragePresentationContexts

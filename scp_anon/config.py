@@ -107,11 +107,47 @@ class AdmissionSection(Section):
     )
 
 
+class ListenTlsSection(Section):
+    """TLS for those who connect to us (PS3.15 B.12, B.13)."""
+
+    certificate: Path = Field(description="Our certificate with its chain, as PEM; read again when it has changed.")
+    key: Path = Field(description="Its private key, as PEM.")
+    client: Literal["none", "optional", "required"] = Field(
+        default="none", description="Whether clients have to show a certificate."
+    )
+    ca: Path | None = Field(default=None, description="The authorities whom we believe of clients, as PEM.")
+    subjects: list[str] | None = Field(
+        default=None, min_length=1, description="Common names or DNS names that a client's certificate may be of."
+    )
+    profile: Literal["b12", "b13"] = Field(default="b12", description="b12: BCP 195; b13: with stronger ciphers only.")
+
+    @model_validator(mode="after")
+    def _check_client(self) -> Self:
+        if self.client != "none" and self.ca is None:
+            raise misplaced(("client",), "client certificates need ca: the authorities that may have signed them")
+        if self.subjects is not None and self.client != "required":
+            raise misplaced(("subjects",), "a list of subjects needs client: required")
+        return self
+
+
+class DestinationTlsSection(Section):
+    """TLS toward a destination, which has to show a certificate."""
+
+    ca: Path | None = Field(default=None, description="The authorities whom we believe, as PEM; default: the system's.")
+    certificate: Path | None = Field(default=None, description="Our own certificate, if the destination asks for one.")
+    key: Path | None = Field(default=None, description="Its private key.")
+    server_name: str | None = Field(
+        default=None, description="The name that the destination's certificate is of; default: its host."
+    )
+    profile: Literal["b12", "b13"] = Field(default="b12", description="As of listen.")
+
+
 class ListenSection(Section):
     """An address to listen on."""
 
     address: str = Field(default="127.0.0.1", description="The IP address of an interface; 0.0.0.0 for all.")
     port: Port = Field(default=11112, description="The TCP port; 0 for any free one.")
+    tls: ListenTlsSection | None = Field(default=None, description="TLS on this address; without it, none.")
 
 
 class RouteSection(Section):
@@ -155,6 +191,7 @@ class DicomSection(Section):
     calling_ae_title: AETitle = Field(default="SCP_ANON", description="Our AE title toward it.")
     timeout: Duration = Field(default=60.0, description="How long to wait for a connection or a reply.")
     associations: int = Field(default=1, ge=1, le=32, description="Associations with it at once.")
+    tls: DestinationTlsSection | None = Field(default=None, description="TLS toward it; without it, none.")
 
 
 class LimitsSection(Section):

@@ -23,7 +23,15 @@ from typing import Final, Protocol
 from scp_anon import log
 from scp_anon.announcements import Announcements
 from scp_anon.awaiting import Awaiting, table_of
-from scp_anon.config import Config, DicomSection, FolderSection, KeySection, ListenSection, RouteSection
+from scp_anon.config import (
+    Config,
+    DicomSection,
+    FolderSection,
+    KeySection,
+    ListenSection,
+    ListenTlsSection,
+    RouteSection,
+)
 from scp_anon.deid import Deidentifier, generate_key, load_key, load_profile, with_changes
 from scp_anon.delivery import BackOff, Sender
 from scp_anon.destinations import Destination
@@ -38,6 +46,7 @@ from scp_anon.network.occupancy import OwnOccupancy
 from scp_anon.network.scp import Limits, Server, bind
 from scp_anon.network.scu import Peer
 from scp_anon.network.storage import StoreRequest
+from scp_anon.network.tls import AcceptorTls, Credentials, RequestorTls
 from scp_anon.spool import Announce, Spool
 from scp_anon.supervisor import Role, Supervisor
 from scp_anon.version import VERSION
@@ -168,6 +177,7 @@ class Plan:
             {route.called_ae_title: _callers(route) for route in config.routes},
             tuple(map(ip_network, networks)) if networks is not None else None,
         )
+        self.tls = [_acceptor_tls(section.tls) for section in config.listen]
         self.limits = Limits(**config.limits.model_dump())
         prepare()
         self.key_id = next(iter(self.treatments.values())).deidentifier.key_id
@@ -187,6 +197,7 @@ class Receiving:
         """`threads`: those that de-identify what is not in memory."""
         self._treatments = plan.treatments
         self._listeners = listeners
+        self._tls = plan.tls
         self._workers = Workers(spool, plan.treatments, threads)
         intake = Intake(spool, self._workers.work, self._refuses, self._work_at_once)
         self._server = Server(intake, plan.admission, plan.limits, occupancy)
@@ -194,8 +205,8 @@ class Receiving:
     def start(self) -> None:
         """Begin to work: the queue first, then the doors."""
         self._workers.start()
-        for listener in self._listeners:
-            self._server.accept_from(listener)
+        for listener, tls in zip(self._listeners, self._tls, strict=True):
+            self._server.accept_from(listener, tls)
 
     def stop(self, deadline: float) -> None:
         """Receive what is being received to its end, and nothing more."""
@@ -265,9 +276,13 @@ def check(config: Config) -> None:
     """Raise ConfigError for what a start with this configuration would stumble over, without changing anything."""
     if not (config.key.create and not config.key.file.exists()):
         load_key(config.key.file)
+    for listen in config.listen:
+        _acceptor_tls(listen.tls)
     for name, section in config.destinations.items():
         if isinstance(section, FolderSection):
             _check_folder(name, section.path)
+        else:
+            _requestor_tls(section)
 
 
 def _listener(section: ListenSection) -> socket.socket:
@@ -302,7 +317,8 @@ def _places(section: FolderSection | DicomSection, config: Config) -> Sequence[D
         if not os.access(section.path, os.W_OK | os.X_OK):
             raise ConfigError(f"destination folder {section.path}: cannot be written to")
         return [FolderDestination(section.path, Layout(section.layout), config.spool.fsync)]
-    peer = Peer(section.host, section.port, section.called_ae_title, section.calling_ae_title, section.timeout)
+    titles = section.called_ae_title, section.calling_ae_title
+    peer = Peer(section.host, section.port, *titles, section.timeout, _requestor_tls(section))
     return [DicomDestination(peer) for _ in range(section.associations)]
 
 
@@ -312,6 +328,21 @@ def _folder(
     """The only destination of a route, if it is a folder to which the results can be moved."""
     only = destinations[route.destinations[0]][0] if len(route.destinations) == 1 else None
     return only if isinstance(only, FolderDestination) and only.shares_file_system(spool) else None
+
+
+def _acceptor_tls(section: ListenTlsSection | None) -> AcceptorTls | None:
+    if section is None:
+        return None
+    subjects = frozenset(section.subjects) if section.subjects is not None else None
+    credentials = Credentials(section.certificate, section.key, section.ca, section.profile)
+    return AcceptorTls(credentials, section.client, subjects)
+
+
+def _requestor_tls(section: DicomSection) -> RequestorTls | None:
+    tls = section.tls
+    if tls is None:
+        return None
+    return RequestorTls(Credentials(tls.certificate, tls.key, tls.ca, tls.profile), tls.server_name or section.host)
 
 
 def _check_folder(name: str, path: Path) -> None:

@@ -108,6 +108,7 @@ def test_example_of_the_design() -> None:
         "calling_ae_title": "SCP_ANON",
         "timeout": 60.0,
         "associations": 1,
+        "tls": None,
     }
 
 

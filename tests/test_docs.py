@@ -46,10 +46,15 @@ def settings(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, 
         if inner is not None:
             for part in inner[1]:
                 yield from settings(part, inner[0])
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from settings(field.annotation, f"{prefix}{name}.")
+        elif of_section := [kind for kind in (field.annotation, *get_args(field.annotation)) if is_section(kind)]:
+            yield from settings(of_section[0], f"{prefix}{name}.")
         else:
             yield prefix + name, field.default
+
+
+def is_section(kind: Any) -> bool:
+    """Whether a type is that of a section."""
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def test_every_setting_with_its_default() -> None:

@@ -8,6 +8,7 @@ keeps our own replies from waiting.
 from __future__ import annotations
 
 import socket
+import ssl
 import sys
 import time
 from struct import Struct
@@ -29,6 +30,7 @@ class Connection:
     def __init__(self, sock: socket.socket, timeout: float) -> None:
         """`timeout`: seconds that one receive or send may take."""
         self._socket = sock
+        self._is_secure = isinstance(sock, ssl.SSLSocket)
         self._buffer = bytearray(_RECEIVE_BUFFER)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
@@ -42,6 +44,9 @@ class Connection:
 
     def set_timeout(self, seconds: float) -> None:
         """Let one receive or send take this long. The kernel keeps the time: no poll goes before each call."""
+        if self._is_secure:
+            self._socket.settimeout(seconds)  # TLS would try again what the kernel has given up
+            return
         value = _timeval(int(seconds), int(seconds % 1 * 1_000_000))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
@@ -95,6 +100,9 @@ class Connection:
         left = [memoryview(part) for part in parts if len(part)]
         first = 0
         try:
+            if self._is_secure:
+                self._socket.sendall(b"".join(parts))
+                return
             while first < len(left):
                 sent = self._socket.sendmsg(left[first : first + _IOV_MAX])
                 while first < len(left) and sent >= len(left[first]):
@@ -108,7 +116,7 @@ class Connection:
     def interrupt(self) -> None:
         """Make a receive that waits, in whatever thread, see the end of the connection."""
         try:
-            self._socket.shutdown(socket.SHUT_RD)
+            socket.socket.shutdown(self._socket, socket.SHUT_RD)  # of TCP: TLS would forget that it is TLS
         except OSError:
             return  # it is closed already
 
@@ -117,7 +125,7 @@ class Connection:
         try:
             if linger:
                 self.set_timeout(linger)
-                self._socket.shutdown(socket.SHUT_WR)
+                socket.socket.shutdown(self._socket, socket.SHUT_WR)  # likewise
                 deadline = time.monotonic() + linger
                 # What is not read would make the kernel reset the connection, and the peer lose what we said last.
                 while time.monotonic() < deadline and self._receive(self._view):
@@ -135,7 +143,7 @@ class Connection:
             if _QUICKACK is not None:
                 self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
             received = self._socket.recv_into(target)
-        except BlockingIOError:
+        except (BlockingIOError, TimeoutError):
             raise Closed("the peer was silent for too long") from None
         except OSError as error:
             raise Closed(f"receiving failed: {_name(error)}") from None
@@ -166,7 +174,7 @@ def connect(host: str, port: int, timeout: float) -> socket.socket:
 
 def _name(error: OSError) -> str:
     """What the system calls an error, without the addresses that its text may hold."""
-    return error.strerror or type(error).__name__
+    return (not isinstance(error, ssl.SSLError) and error.strerror) or type(error).__name__
 
 
 assert sys.platform != "win32", "the socket timeouts used here are those of POSIX systems"

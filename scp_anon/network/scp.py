@@ -26,6 +26,7 @@ from scp_anon.network.association import Association, Context, ReleaseRequested,
 from scp_anon.network.connection import Connection
 from scp_anon.network.occupancy import Occupancy, OwnOccupancy
 from scp_anon.network.storage import Inflow, Storage, StoreRequest
+from scp_anon.network.tls import AcceptorTls
 
 _BUFFER: Final = 1 << 20
 _SPILL: Final = 8 << 20
@@ -87,9 +88,9 @@ class Server:
         bound: int = listener.getsockname()[1]
         return bound
 
-    def accept_from(self, listener: socket.socket) -> None:
+    def accept_from(self, listener: socket.socket, tls: AcceptorTls | None = None) -> None:
         """Begin to accept what comes to a socket of `bind`, which other processes may have as well."""
-        thread = threading.Thread(target=self._accept, args=(listener,), name="listener", daemon=True)
+        thread = threading.Thread(target=self._accept, args=(listener, tls), name="listener", daemon=True)
         self._accepting.append(thread)
         thread.start()
 
@@ -109,11 +110,11 @@ class Server:
                 service.end()
             return self._changed.wait_for(lambda: not self._services, timeout)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket, tls: AcceptorTls | None) -> None:
         with listener:
-            self._accept_until_drained(listener)
+            self._accept_until_drained(listener, tls)
 
-    def _accept_until_drained(self, listener: socket.socket) -> None:
+    def _accept_until_drained(self, listener: socket.socket, tls: AcceptorTls | None) -> None:
         arrivals = select.poll()
         arrivals.register(listener, select.POLLIN)
         arrivals.register(self._woken, select.POLLIN)
@@ -131,9 +132,9 @@ class Server:
                 log.warning("accept-failed")  # out of descriptors: the next one may go better
                 time.sleep(0.1)
                 continue
-            self._begin(connected, address[0])
+            self._begin(connected, address[0], tls)
 
-    def _begin(self, connected: socket.socket, address: str) -> None:
+    def _begin(self, connected: socket.socket, address: str, tls: AcceptorTls | None) -> None:
         """Serve a connection, in a thread of its own."""
         if not self._admission.knows(address):
             connected.close()
@@ -144,7 +145,7 @@ class Server:
             connected.close()
             log.event("connection-refused", address=address, reason="too-many-connections")
             return
-        service = _Service(connected, address, slot, self._storage, self._limits, self._admit)
+        service = _Service(connected, address, slot, tls, self._storage, self._limits, self._admit)
         with self._changed:
             self._services.add(service)
         try:
@@ -189,6 +190,7 @@ class _Service:
         connected: socket.socket,
         address: str,
         slot: int,
+        tls: AcceptorTls | None,
         storage: Storage,
         limits: Limits,
         admit: Callable[[_Service, negotiation.Request], None],
@@ -196,6 +198,7 @@ class _Service:
         self.slot = slot
         self._socket = connected
         self._address = address
+        self._tls = tls
         self._storage = storage
         self._limits = limits
         self._admit = admit
@@ -206,8 +209,9 @@ class _Service:
 
     def run(self) -> None:
         """Negotiate, then serve until the association ends, in whatever way. Raises nothing that a peer can cause."""
-        connection = None
         try:
+            if self._tls is not None:
+                self._secure(self._tls)
             connection = Connection(self._socket, self._limits.handshake_timeout)
             association = self._negotiate(connection)
             if association is not None:
@@ -218,12 +222,20 @@ class _Service:
         finally:
             self._socket.close()
 
+    def _secure(self, tls: AcceptorTls) -> None:
+        """The TLS handshake. Raises Closed."""
+        try:
+            self._socket = tls.wrap(self._socket, self._limits.handshake_timeout)
+        except Closed as closed:
+            log.event("connection-refused", address=self._address, reason=str(closed))
+            raise
+
     def end(self) -> None:
         """End the association: now if it is idle, else after the message that is being received."""
         self._ending = True
         if self._busy.acquire(blocking=False):
             with _ignored():
-                self._socket.shutdown(socket.SHUT_RD)
+                socket.socket.shutdown(self._socket, socket.SHUT_RD)  # of TCP, whatever is above it
             self._busy.release()
 
     def _negotiate(self, connection: Connection) -> Association | None:

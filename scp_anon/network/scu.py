@@ -15,6 +15,7 @@ from scp_anon.errors import Aborted, AssociationError, Closed
 from scp_anon.network import dimse, negotiation, pdu
 from scp_anon.network.association import Association, Context, ReleaseRequested, unexpected
 from scp_anon.network.connection import Connection, connect
+from scp_anon.network.tls import RequestorTls
 
 _READ: Final = 1 << 20
 _UNLIMITED: Final = 1 << 20  # what we put into one PDU for a peer that sets no limit
@@ -30,6 +31,7 @@ class Peer(NamedTuple):
     called_ae_title: str
     calling_ae_title: str
     timeout: float = 60
+    tls: RequestorTls | None = None
 
 
 class Requestor:
@@ -37,7 +39,8 @@ class Requestor:
 
     def __init__(self, peer: Peer, proposals: Iterable[Context]) -> None:
         """Open the association, with at most 128 proposals. Raises AssociationError."""
-        connection = Connection(connect(peer.host, peer.port, peer.timeout), peer.timeout)
+        connected = connect(peer.host, peer.port, peer.timeout)
+        connection = Connection(peer.tls.wrap(connected, peer.timeout) if peer.tls else connected, peer.timeout)
         try:
             self._use(negotiation.request(connection, peer.calling_ae_title, peer.called_ae_title, proposals))
         except AssociationError as error:
