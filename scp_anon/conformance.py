@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from scp_anon.config import Config, DicomSection, RouteSection
 from scp_anon.deid import ProfileFile, TablePatients, load_profile, with_changes
@@ -13,6 +14,8 @@ from scp_anon.deid.tables import EDITION, method_codes
 from scp_anon.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from scp_anon.dicom.uids import storage_sop_classes, transfer_syntaxes
 from scp_anon.version import VERSION
+
+_TLS: Final = {"b12": "B.12", "b13": "B.13"}
 
 
 def statement(config: Config) -> str:
@@ -43,10 +46,19 @@ def _networking(config: Config) -> Iterator[str]:
     yield "is no room; A900 when the data set is of another instance than the command; 0124 when a profile refuses it."
     yield "Storage Commitment is not offered."
     yield ""
+    for listen in config.listen:
+        tls = (
+            f"TLS by PS3.15 {_TLS[listen.tls.profile]}, client certificates {listen.tls.client}"
+            if listen.tls
+            else "no TLS"
+        )
+        yield f"- {listen.address}:{listen.port}: {tls}"
+    yield ""
     yield "As requestor (SCU): Verification, and Storage of what was received. Destinations:"
     for name, section in config.destinations.items():
         if isinstance(section, DicomSection):
-            yield f"- {name}: called AE title {section.called_ae_title}, calling AE title {section.calling_ae_title}"
+            tls = f"; TLS by PS3.15 {_TLS[section.tls.profile]}" if section.tls else ""
+            yield f"- {name}: called AE title {section.called_ae_title}, calling {section.calling_ae_title}{tls}"
         else:
             yield f"- {name}: a folder"
     yield ""

@@ -207,14 +207,14 @@ def test_regex_tag_change() -> None:
 )
 def test_tag_change_refuses(text: str) -> None:
     """What is no such option, or cannot be one rule of ours."""
-    with pytest.raises(ConfigError, match="--tagchange"):
+    with pytest.raises(ConfigError, match="--tag-change"):
         tag_change(text)
 
 
 @pytest.mark.parametrize("text", ["0008,1030=a", "0008,1030=(", "0008,1030=[[:alpha:]](a)", "0028,0010=(1)", "(a)"])
 def test_regex_tag_change_refuses(text: str) -> None:
     """No group, no regular expression of ours, or no attribute for it."""
-    with pytest.raises(ConfigError, match="--regtagchange"):
+    with pytest.raises(ConfigError, match="--regex-change"):
         regex_tag_change(text)
 
 

@@ -147,7 +147,7 @@ def test_shadowed_rules(tmp_path: Path, first: str, second: str, is_shadowed: bo
     """A rule that those before it leave nothing to is a mistake."""
     text = f"rules:\n  - {first}\n  - {second}\n"
     if is_shadowed:
-        assert faults(tmp_path, text) == ["3: rules.1: never decides: rule 1 before it always does"]
+        assert faults(tmp_path, text) == ["3: rules.1: never decides: rules.0 always does, before it"]
     else:
         path = tmp_path / "profile.yaml"
         path.write_text(text, encoding="utf-8")

@@ -21,7 +21,7 @@ from scp_anon.network.association import Context
 from scp_anon.network.scu import VERIFICATION_CONTEXT, Peer, Requestor, read_meta
 from scp_anon.network.tls import AcceptorTls, Credentials, Profile, RequestorTls
 from tests import samples
-from tests.harness import AE_TITLE, Node, eventually, running_node, storescu
+from tests.harness import AE_TITLE, Node, eventually, running_node, scp_anon, storescu
 from tests.peers import free_port, require_peer
 
 CT = Context("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
@@ -267,6 +267,27 @@ def test_destination_that_cannot_be_believed(tmp_path: Path, pki: Pki, others: P
         assert "certificate verify failed" in deferred[0]["reason"]
         assert not list(received.iterdir())
         assert len(node.in_spool("outgoing")) == 1
+
+
+# ---------------------------------------------------------------------- commands
+
+
+def test_echo_and_send(tmp_path: Path, pki: Pki) -> None:
+    """By the command line; without an authority to believe there is no TLS."""
+    scanner = pki.tls("scanner")
+    secure = ["--tls-ca", scanner["ca"], "--tls-certificate", scanner["certificate"], "--tls-key", scanner["key"]]
+    with secured(tmp_path / "node", pki, client="required") as node:
+        peer = ["127.0.0.1", str(node.port)]
+        assert scp_anon("echo", *peer, *secure, "--tls-name", "node").returncode == 0
+        assert scp_anon("send", *peer, str(written(tmp_path)), *secure, "--tls-name", "node").returncode == 0
+        eventually(node.delivered)
+        done = scp_anon("echo", *peer, *secure)
+        assert done.returncode == 1
+        assert "certificate verify failed" in done.stderr
+        done = scp_anon("echo", *peer, "--tls-name", "node")
+        assert done.returncode == 2
+        assert "--tls-ca" in done.stderr
+        assert "TLS by PS3.15 B.12, client certificates required" in node.command("conformance").stdout
 
 
 # ---------------------------------------------------------------------- settings

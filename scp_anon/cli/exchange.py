@@ -12,6 +12,7 @@ from scp_anon.cli.options import Option, ProfileName
 from scp_anon.deid import load_profile, with_changes
 from scp_anon.deid.explain import plain_actions
 from scp_anon.deid.profile import probe
+from scp_anon.deid.targets import parse_target
 from scp_anon.errors import ConfigError
 from scp_anon.exchange import KINDS, export_mmiv, import_rules, regex_tag_change, tag_change
 
@@ -39,7 +40,10 @@ def import_command(
     first = [*map(tag_change, change or ()), *map(regex_tag_change, regex_change or ())]
     rules = imported.profile.get("rules", [])
     assert isinstance(rules, list)  # of our own making
-    profile = {**imported.profile, "rules": [*first, *rules]}
+    changed = {tag for rule in first for tag in parse_target(str(rule["tag"])).tags}
+    # A change takes the place of the row for its tag, as it does in mmiv.
+    others = [rule for rule in rules if "tag" not in rule or not parse_target(rule["tag"]).tags <= changed]
+    profile = {**imported.profile, "rules": [*first, *others]}
     text = yaml.safe_dump(profile, sort_keys=False, allow_unicode=True, width=120)
     if output is None:
         typer.echo(text, nl=False)

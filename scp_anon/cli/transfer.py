@@ -14,11 +14,12 @@ from scp_anon.dicom.finding import Irregular
 from scp_anon.dicom.part10 import FileMeta, read_file_meta
 from scp_anon.dicom.uids import transfer_syntaxes
 from scp_anon.dicom.values import read_values
-from scp_anon.errors import AssociationError, Undecodable
+from scp_anon.errors import AssociationError, ConfigError, Undecodable
 from scp_anon.filesystem import opened
 from scp_anon.network.association import Context
 from scp_anon.network.negotiation import MAXIMUM_CONTEXTS
 from scp_anon.network.scu import VERIFICATION_CONTEXT, Peer, Requestor
+from scp_anon.network.tls import Credentials, RequestorTls
 
 
 def _title(value: str) -> str:
@@ -32,14 +33,41 @@ Host = Annotated[str, typer.Argument(help="Host name or IP address of the peer."
 Port = Annotated[int, typer.Argument(help="TCP port of the peer.", min=1, max=65535)]
 Calling = Annotated[str, typer.Option(help="Our AE title.", callback=_title)]
 Called = Annotated[str, typer.Option(help="The AE title of the peer.", callback=_title)]
+Ca = Annotated[Path | None, typer.Option("--tls-ca", help="Speak TLS; the authorities to believe, as PEM.")]
+Certificate = Annotated[
+    Path | None, typer.Option("--tls-certificate", help="Our certificate, if the peer asks for one.")
+]
+PrivateKey = Annotated[Path | None, typer.Option("--tls-key", help="Its private key.")]
+ServerName = Annotated[str | None, typer.Option("--tls-name", help="The name that the peer's certificate is of.")]
 _BATCH = 1000
 _SOP_COMMON = {0x00080016: "sop_class_uid", 0x00080018: "sop_instance_uid"}
 
 
-def echo(host: Host, port: Port, calling: Calling = "SCP_ANON_SCU", called: Called = "SCP_ANON") -> None:
+def _tls(
+    host: str, ca: Path | None, certificate: Path | None, key: Path | None, name: str | None
+) -> RequestorTls | None:
+    """TLS, if there is an authority to believe. Raises ConfigError."""
+    if ca is None:
+        if certificate or key or name:
+            raise ConfigError("TLS needs --tls-ca: the authorities to believe")
+        return None
+    return RequestorTls(Credentials(certificate, key, ca), name or host)
+
+
+def echo(
+    host: Host,
+    port: Port,
+    calling: Calling = "SCP_ANON_SCU",
+    called: Called = "SCP_ANON",
+    ca: Ca = None,
+    certificate: Certificate = None,
+    key: PrivateKey = None,
+    name: ServerName = None,
+) -> None:
     """Ask a peer whether it is there, by C-ECHO."""
+    peer = Peer(host, port, called, calling, 10, _tls(host, ca, certificate, key, name))
     try:
-        with Requestor(Peer(host, port, called, calling, timeout=10), [VERIFICATION_CONTEXT]) as requestor:
+        with Requestor(peer, [VERIFICATION_CONTEXT]) as requestor:
             if not requestor.accepts(VERIFICATION_CONTEXT):
                 raise AssociationError("verification is not accepted")
             status = requestor.echo()
@@ -57,9 +85,13 @@ def send(
     paths: Annotated[list[Path], typer.Argument(help="DICOM files, and folders of them.", exists=True)],
     calling: Calling = "SCP_ANON_SCU",
     called: Called = "SCP_ANON",
+    ca: Ca = None,
+    certificate: Certificate = None,
+    key: PrivateKey = None,
+    name: ServerName = None,
 ) -> None:
     """Send DICOM files to a peer, by C-STORE."""
-    peer = Peer(host, port, called, calling)
+    peer = Peer(host, port, called, calling, tls=_tls(host, ca, certificate, key, name))
     sent = failed = 0
     files = _files(paths)
     while batch := list(islice(files, _BATCH)):

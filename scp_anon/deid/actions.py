@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 from scp_anon.deid import dates, text
 from scp_anon.deid.dummies import BY_TAG, BY_VR
 from scp_anon.deid.instance import Instance, Scope, unpadded
+from scp_anon.deid.regex import Expression
 from scp_anon.dicom.elements import DataSet, Items, Value, encode_element
 from scp_anon.dicom.finding import Found
 
@@ -204,11 +205,12 @@ def replaced_by(vr: str, make: Callable[[Instance], bytes]) -> Rule:
     return Rule(vr, lambda scope, value: make(scope.instance)[: LONGEST.get(vr)])
 
 
-def substituted(vr: str, pattern: re.Pattern[str], replacement: str) -> Rule:
+def substituted(vr: str, expression: Expression, replacement: str) -> Rule:
     """What a regular expression's first match in the value makes of `replacement`."""
 
     def act(scope: Scope, value: bytes) -> Value:
-        match = pattern.search(text.decode(value, scope.character_sets))
+        decoded = text.decode(value, scope.character_sets)
+        match = expression.pattern.search(decoded) if len(decoded) <= expression.longest else None
         if match is None:
             raise Unfit
         return _encoded(match.expand(replacement), vr, scope)
@@ -226,6 +228,26 @@ def looked_up(vr: str, rows: Mapping[str, str]) -> Rule:
         return _encoded(new, vr, scope)
 
     return Rule(vr, act)
+
+
+def noting_dates(rule: Rule) -> Rule:
+    """The same rule for a date, of which it shows only then whether it has changed it."""
+    act = rule.act
+    assert act is not None  # what could be anything comes of an action
+
+    def noting(scope: Scope, value: bytes) -> Value:
+        new = act(scope, value)
+        note_date(scope, value, new)
+        return new
+
+    return Rule(rule.vr, noting).with_(rule.done, rule.otherwise)
+
+
+def note_date(scope: Scope, value: bytes, new: Value) -> None:
+    """Note that a date stays, or is another one now."""
+    if isinstance(new, bytes) and new.strip(b" \0"):
+        is_same = new.strip(b" \0") == value.strip(b" \0")
+        scope.instance.done |= DATES_KEPT if is_same else DATES_MOVED
 
 
 def _is_date(value: bytes) -> bool:

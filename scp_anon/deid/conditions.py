@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
+from scp_anon.deid.regex import Expression, compiled
 from scp_anon.deid.targets import parse_attribute
 from scp_anon.dicom.dictionary import vr_of
-from scp_anon.errors import ConfigError
+from scp_anon.errors import ConfigError, Reason, Undecodable
 
 # What a condition may ask for besides attributes: what the node knows of the association.
 CONTEXT: Final = ("CallingAETitle", "CalledAETitle", "TransferSyntaxUID")
@@ -101,13 +101,19 @@ def _value_test(attribute: str, operator: str, operand: object) -> Callable[[str
             return frozenset(_text(attribute, operator, value) for value in operand).__contains__
         case "matches":
             try:
-                pattern = re.compile(_text(attribute, operator, operand))
-            except re.error as error:
-                raise ConfigError(f"{attribute}: matches: is no regular expression: {error}") from None
-            return lambda value: pattern.search(value) is not None
+                expression = compiled(_text(attribute, operator, operand))
+            except ConfigError as error:
+                raise ConfigError(f"{attribute}: matches: {error}") from None
+            return lambda value: _search(expression, value)
         case "less" | "greater":
             return _number_test(attribute, operator, operand)
     raise ConfigError(f"{attribute}: unknown test {operator}; there is: equals, in, matches, exists, less, greater")
+
+
+def _search(expression: Expression, value: str) -> bool:
+    if len(value) > expression.longest:
+        raise Undecodable(Reason.RULE_NOT_APPLICABLE, "text too long")
+    return expression.pattern.search(value) is not None
 
 
 def _number_test(attribute: str, operator: str, operand: object) -> Callable[[str], bool]:

@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 from scp_anon.deid import actions, text
 from scp_anon.deid.actions import REMOVE, Rule, Unfit
-from scp_anon.deid.instance import Scope
+from scp_anon.deid.instance import SOP_INSTANCE_UID, Scope
+from scp_anon.deid.rules import DATES
 from scp_anon.dicom.dictionary import CHARACTER_SET_VRS, keyword_of
 
 
@@ -43,7 +44,7 @@ _TEXTS = CHARACTER_SET_VRS | frozenset("AE AS CS DA DS DT IS TM UI UR".split())
 
 
 def custom_rule(tag: int, vr: str, function: Custom) -> Rule:
-    """The rule that asks `function` for the new value; what it raises quarantines the instance."""
+    """The rule that asks `function` for the new value; what it raises comes out of the engine."""
     choices = {
         Verdict.KEEP: actions.keep(actions.WEAKENED),
         Verdict.REMOVE: REMOVE,
@@ -53,9 +54,18 @@ def custom_rule(tag: int, vr: str, function: Custom) -> Rule:
     def choose(scope: Scope) -> Rule:
         original = scope.value(tag) or b""
         said = function(_attribute(tag, vr, original, scope))
+        if not isinstance(said, Verdict | str | bytes):
+            raise TypeError(f"function for {keyword_of(tag)}: must return text, bytes or a Verdict, not {type(said)}")
+        if tag == SOP_INSTANCE_UID and (not said or said in (Verdict.REMOVE, Verdict.EMPTY)):
+            raise ValueError("the function for SOPInstanceUID must return a UID, or keep it")
         if isinstance(said, Verdict):
+            if vr in DATES and said is Verdict.KEEP:
+                actions.note_date(scope, original, original)
             return choices[said]
-        return Rule(vr, lambda scope, value: _encoded(said, vr, scope), done=actions.WEAKENED)
+        encoded = _encoded(said, vr, scope)
+        if vr in DATES:
+            actions.note_date(scope, original, encoded)
+        return Rule(vr, lambda scope, value: encoded, done=actions.WEAKENED)
 
     return Rule("UN", choose=choose, descends=True)
 

@@ -7,9 +7,10 @@ that nothing can meet. Each is told with file and line.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, get_args
 
 from scp_anon.deid.chain import OURS, Own
 from scp_anon.deid.conditions import compile_condition
@@ -17,7 +18,7 @@ from scp_anon.deid.contradictions import contradiction
 from scp_anon.deid.identity import check_root
 from scp_anon.deid.profile import Profile, probe
 from scp_anon.deid.rules import APPLIES_TO, Rulebook
-from scp_anon.deid.settings import BASIC, ProfileFile, RuleSection, TablePatients
+from scp_anon.deid.settings import BASIC, Option, ProfileFile, RuleSection, TablePatients, UidsSection
 from scp_anon.deid.targets import parse_target
 from scp_anon.dicom.dictionary import attributes, keyword_of, vr_of
 from scp_anon.documents import Document, read
@@ -38,6 +39,7 @@ _OPTIONAL: Final = frozenset(("length",))
 _MAY_FAIL: Final = frozenset(("shift-date", "regex", "lookup", "clean-text"))
 _MAY_CREATE: Final = frozenset(("replace", "empty", "dummy", "hash", "pseudonym"))
 _SOP_INSTANCE_UID: Final = 0x00080018
+_NEEDED: Final = frozenset((0x00080016, 0x0020000D, 0x0020000E))  # SOP Class, Study and Series Instance UID
 _FIRST_GROUP: Final = 0x0008
 
 
@@ -57,6 +59,10 @@ def load_profile(source: ProfileSource) -> ProfileFile:
 
 def with_changes(settings: ProfileFile, options: Iterable[str] = (), pixels: str | None = None) -> ProfileFile:
     """The settings with more options, or another `pixels`. Raises ConfigError."""
+    for name in options:
+        if name not in get_args(Option):
+            near = get_close_matches(name, get_args(Option), 1)
+            raise ConfigError(f"there is no option {name}{f'; did you mean {near[0]}?' if near else ''}")
     changes: dict[str, object] = {"options": (*settings.options, *(o for o in options if o not in settings.options))}
     if pixels is not None:
         changes["pixels"] = pixels
@@ -98,6 +104,10 @@ def _faults_of_settings(settings: ProfileFile) -> Iterator[Fault]:
         yield from _faults_of_condition(("admit", i, "when"), admit.when)
     for i, held in enumerate(settings.pixel_rules or ()):
         yield from _faults_of_condition(("pixel_rules", i, "when"), held.when)
+    if settings.uids.scheme == "mmiv" and settings.uids.root != UidsSection().root:
+        yield ("uids", "root"), "the scheme mmiv has a root of its own"
+    if "project" in settings.variables:
+        yield ("variables", "project"), "is the project of the route, or of the command line"
     for name in ("vocabulary", "safe_private"):
         path = getattr(settings, name)
         if path is not None and not path.is_file():
@@ -160,6 +170,8 @@ def _faults_of_tags(section: RuleSection, tags: frozenset[int]) -> Iterator[Faul
         yield place, f"{keyword_of(min(tags))} is written by scp-anon itself"
     elif _SOP_INSTANCE_UID in tags and section.action not in ("uid", "keep"):
         yield place, "SOPInstanceUID must stay unique: only uid and keep can be its action"
+    elif section.action in ("remove", "empty") and (needed := tags & _NEEDED) and section.when is None:
+        yield place, f"every instance needs {keyword_of(min(needed))}: it cannot be removed or emptied"
     elif all(tag >> 16 < _FIRST_GROUP for tag in tags):
         yield place, "never decides: groups below 0008 are removed in any case"
     fitting = APPLIES_TO[section.action]
@@ -207,8 +219,8 @@ def _undecided(profile: Profile) -> Iterator[Fault]:
             continue
         shadows = [next((other for other in before.get(tag, ()) if _covers(other, own)), None) for tag in own.tags]
         if shadows and None not in shadows:
-            numbers = sorted({other.number + 1 for other in shadows if other is not None})
-            yield ("rules", own.number), f"never decides: rule {', '.join(map(str, numbers))} before it always does"
+            before_it = sorted({f"rules.{other.number}" for other in shadows if other is not None})
+            yield ("rules", own.number), f"never decides: {', '.join(before_it)} always does, before it"
         elif problem := _dead_end(profile, own):
             yield ("rules", own.number), problem
         for tag in own.tags:

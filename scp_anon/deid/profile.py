@@ -14,7 +14,7 @@ from typing import Final
 from scp_anon.deid import actions, cleaning
 from scp_anon.deid.actions import KEEP, REMOVE, REMOVE_NOTED, Rule
 from scp_anon.deid.admission import Admission
-from scp_anon.deid.chain import Chain, Own, Step
+from scp_anon.deid.chain import OURS, Chain, Own, Step
 from scp_anon.deid.cleaning import TextCleaner
 from scp_anon.deid.conditions import compile_condition
 from scp_anon.deid.custom import Custom, custom_rule
@@ -87,6 +87,7 @@ class Profile:
         self.cleaner = self._text_cleaner() if _CLEANING & set(settings.options) else None
         self.standard = standard_rules(self._options())
         self.own = tuple(self._own_rules())
+        self._has_functions = bool(custom)
         self.chain = Chain(self.standard, self.own, dict(_functions(custom)))
         self.created = self._created()
         self.private = self._private_rules()
@@ -183,7 +184,9 @@ class Profile:
 
     def _required(self, version: str) -> dict[int, Rule]:
         """What an instance says of its de-identification; in items such attributes stay."""
-        methods = (f"scp-anon {version}", f"PS3.15 {EDITION} {BASIC} {self.digest}", f"key {self.identity.key_id}")
+        beside = {"rules": bool(self.settings.rules), "functions": self._has_functions}
+        base = " and ".join([BASIC, *(kind for kind, is_there in beside.items() if is_there)])
+        methods = (f"scp-anon {version}", f"PS3.15 {EDITION} {base} {self.digest}", f"key {self.identity.key_id}")
         rules = {
             PATIENT_IDENTITY_REMOVED: actions.constant(PATIENT_IDENTITY_REMOVED, "CS", b"YES"),
             DEIDENTIFICATION_METHOD: actions.append_values("LO", *(method.encode("ascii") for method in methods)),
@@ -235,8 +238,10 @@ def probe(settings: ProfileFile) -> Profile:
 
 def _functions(custom: Mapping[str, Custom]) -> Iterator[tuple[int, Step]]:
     for name, function in custom.items():
-        target = parse_target(name)
+        target = parse_target(str(name))
         for tag in target.tags:
+            if tag in OURS:
+                raise ConfigError(f"{name}: is written by scp-anon itself; no function is asked for it")
             decided = Decided(custom_rule(tag, vr_of(tag) or "UN", function), "function", "function of the caller")
             yield tag, Step(decided, target, None)
 

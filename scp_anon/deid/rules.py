@@ -13,6 +13,7 @@ from scp_anon.deid import actions, mmiv
 from scp_anon.deid.actions import KEEP, REMOVE, Rule
 from scp_anon.deid.dummies import BY_TAG, BY_VR
 from scp_anon.deid.instance import Instance
+from scp_anon.deid.regex import Expression, compiled
 from scp_anon.deid.settings import RuleSection
 from scp_anon.errors import ConfigError
 
@@ -67,6 +68,8 @@ class Rulebook:
             done |= actions.WEAKENED
         if vr in DATES and section.action in ("keep", "shift-date"):
             done |= actions.DATES_KEPT if section.action == "keep" else actions.DATES_MOVED
+        elif vr in DATES and section.action in ("regex", "lookup"):
+            rule = actions.noting_dates(rule)
         return rule.with_(done, otherwise) if done or otherwise else rule
 
     def _action(self, section: RuleSection, tag: int, vr: str) -> Rule:
@@ -86,8 +89,9 @@ class Rulebook:
             case "pseudonym":
                 return actions.pseudonym(vr)
             case "regex":
-                pattern = compiled(_needed(section.pattern, "pattern"))
-                return actions.substituted(vr, pattern, template(pattern, _needed(section.value, "value")))
+                expression = _expression(_needed(section.pattern, "pattern"))
+                value = template(expression.pattern, _needed(section.value, "value"))
+                return actions.substituted(vr, expression, value)
             case "lookup":
                 return actions.looked_up(vr, read_lookup(section.file or Path(_needed(None, "file"))))
             case "clean-text":
@@ -125,12 +129,11 @@ def placeholders(value: str) -> set[str]:
     return names
 
 
-def compiled(pattern: str) -> re.Pattern[str]:
-    """A regular expression. Raises ConfigError."""
+def _expression(pattern: str) -> Expression:
     try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ConfigError(f"pattern: is no regular expression: {error}") from None
+        return compiled(pattern)
+    except ConfigError as error:
+        raise ConfigError(f"pattern: {error}") from None
 
 
 def template(pattern: re.Pattern[str], value: str) -> str:

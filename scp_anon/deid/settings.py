@@ -47,6 +47,7 @@ ActionName: TypeAlias = Literal[
 ]
 Otherwise: TypeAlias = Literal["quarantine", "remove", "empty", "dummy", "keep"]
 When: TypeAlias = dict[str, Any]
+Modality: TypeAlias = Annotated[str, Field(pattern=r"^[A-Z0-9_]{1,16}$")]
 
 
 class DatesSection(Section):
@@ -141,9 +142,9 @@ class ProfileFile(Section):
     uids: UidsSection = UidsSection()
     rules: tuple[RuleSection, ...] = ()
     admit: tuple[AdmitSection, ...] = ()
-    modalities: tuple[str, ...] | None = Field(default=None, min_length=1)
+    modalities: tuple[Modality, ...] | None = Field(default=None, min_length=1)
     pixels: Literal["hold", "pass"] = "hold"
-    pixel_rules: tuple[PixelRule, ...] | None = None
+    pixel_rules: tuple[PixelRule, ...] | None = Field(default=None, min_length=1)
     vocabulary: Path | None = None
     safe_private: Path | None = None
     variables: dict[str, str] = Field(default_factory=dict)

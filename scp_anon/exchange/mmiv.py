@@ -67,7 +67,7 @@ SSPINE STERNUM STOMACH SUBMANDIBULAR TESTIS THIGH THORAX THUMB THYMUS THYROID TL
 UPPERARM URETER URETHRA UTERUS VAGINA VULVA WHOLEBODY WRIST ZYGOMA
 """.split()
 
-# The tags of its own table. --tagchange has one of these added where it is missing, but no other.
+# The tags of its own table. --tag-change has one of these added where it is missing, but no other.
 _TABLE: Final = frozenset(
     """
 00080012 00080014 00080018 00080020 00080021 00080022 00080023 00080024 00080025 0008002a 00080030 00080031
@@ -242,26 +242,26 @@ def _regular_rule(regex: str) -> Rule:
 
 
 def tag_change(text: str) -> Rule:
-    """One rule for what --tagchange was given: "gggg,eeee=TEXT".
+    """One rule for what --tag-change was given: "gggg,eeee=TEXT".
 
     TEXT is an action of mmiv's or the new value. Of the words that its options fill in, EventName, SITENAME and SITEID
     become the placeholders {event}, {site} and {siteid}, which `variables` of the profile must have. Raises
     ConfigError for what is no such text, or cannot be said by one rule.
     """
-    tag, action = _change(text, "--tagchange")
+    tag, action = _change(text, "--tag-change")
     if action == _BODY_PART:
-        raise ConfigError(f"--tagchange {name(tag)}: BODYPART: needs more than one rule; import a rules.json instead")
-    return _single(tag, _meaning(action, tag), "--tagchange")
+        raise ConfigError(f"--tag-change {name(tag)}: BODYPART: needs more than one rule; import a rules.json instead")
+    return _single(tag, _meaning(action, tag), "--tag-change")
 
 
 def regex_tag_change(text: str) -> Rule:
-    """One rule for what --regtagchange was given: "gggg,eeee=REGEX". Raises ConfigError as `tag_change` does."""
-    tag, regex = _change(text, "--regtagchange")
+    """One rule for what --regex-change was given: "gggg,eeee=REGEX". Raises ConfigError as `tag_change` does."""
+    tag, regex = _change(text, "--regex-change")
     try:
         rule = _regular_rule(regex)
     except ConfigError as error:
-        raise ConfigError(f"--regtagchange {name(tag)}: {error}") from None
-    return _single(tag, rule, "--regtagchange")
+        raise ConfigError(f"--regex-change {name(tag)}: {error}") from None
+    return _single(tag, rule, "--regex-change")
 
 
 def _change(text: str, option: str) -> tuple[str, str]:
