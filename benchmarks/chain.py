@@ -66,7 +66,8 @@ def once(gateway: Gateway, folders: list[Path], count: int, work: Path) -> Sampl
     try:
         with (
             running(storescp, folder / "storescp.log", destination, TCP_NODELAY="1"),
-            running(gateway.command(folder, port, destination), folder / "gateway.log", port) as pid,
+            # Orthanc sends by DCMTK, which the same variable keeps from stalling.
+            running(gateway.command(folder, port, destination), folder / "gateway.log", port, TCP_NODELAY="1") as pid,
         ):
             senders = Senders(NODELAY, port, folders, count)
             before = usage(pid).cpu

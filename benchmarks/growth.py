@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -33,6 +34,7 @@ Series = dict[str, list[tuple[float, float]]]
 
 _KEY: Final = bytes(range(32))
 _PATIENCE: Final = 120.0
+_SENT: Final = 100_000_000  # bytes that are sent for each size, at least one instance
 _OURS: Final = next(receiver for receiver in RECEIVERS if receiver.name == "ours, to folder, no fsync")
 
 
@@ -105,35 +107,26 @@ def sizes(say: Say, directory: Path, sides: tuple[int, ...]) -> Series:
         receiver = stack.enter_context(running(_OURS, Path(work)))
         start = usage(receiver.pid).peak
         for side in sides:
-            folder = Path(work) / f"of {side}"
-            folder.mkdir()
-            path = folder / "image.dcm"
-            path.write_bytes(image("CT", side, side=side))
-            size = path.stat().st_size
-            samples = []
-            for _ in range(3):
-                receiver.clear()
-                senders = Senders(NODELAY, receiver.port, [folder], 1)
-                begin = time.monotonic()
-                senders.go()
-                senders.wait()
-                while not receiver.count():
-                    time.sleep(0.0005)
-                samples.append(size / (time.monotonic() - begin) / 1e6)
+            folder, copy = Path(work) / f"of {side}", Path(work) / "copy"
+            count = max(min(_SENT // (side * side * 2), 500), 1)
+            write_images(folder, "CT", count, side=side)
+            size = sum(path.stat().st_size for path in folder.iterdir()) / count
+            samples = rates([receiver], Load(NODELAY, "CT", 1), [folder], 3, 60)[0]
             copied = []
             for _ in range(3):
                 begin = time.monotonic()
-                subprocess.run(["cp", str(path), str(folder / "copy")], check=True)
-                copied.append(size / (time.monotonic() - begin) / 1e6)
-                (folder / "copy").unlink()
-            ours, cp, peak = statistics.median(samples), statistics.median(copied), usage(receiver.pid).peak
+                subprocess.run(["cp", "-r", str(folder), str(copy)], check=True)
+                copied.append(size * count / (time.monotonic() - begin) / 1e6)
+                shutil.rmtree(copy)
+            ours = statistics.median(sample.rate for sample in samples) * size / 1e6
+            cp, peak = statistics.median(copied), usage(receiver.pid).peak
             series["ours, to folder"].append((size, ours))
             series["cp"].append((size, cp))
             say(
                 f"| {size / 1e6:.2f} MB | {ours:.0f} | {cp:.0f} | {ours / cp:.2f} | {peak / 1e6:.0f} "
                 f"| {(peak - start) / 1e6:.0f} |\n"
             )
-            path.unlink()
+            shutil.rmtree(folder)
     return series
 
 

@@ -55,10 +55,10 @@ def image(modality: str, number: int, elements: int = ELEMENTS, side: int | None
     return target.getvalue()
 
 
-def write_images(folder: Path, modality: str, count: int, first: int = 0) -> None:
+def write_images(folder: Path, modality: str, count: int, first: int = 0, side: int | None = None) -> None:
     """Write so many images, which differ in their SOP Instance UID; `first`: the number that they begin with."""
     folder.mkdir(parents=True)
-    template = image(modality, 0)
+    template = image(modality, 0, side=side)
     for number in range(first, first + count):
         file = template.replace(_instance_uid(0).encode(), _instance_uid(number).encode())
         (folder / f"{modality}{number:06d}.dcm").write_bytes(file)
