@@ -42,8 +42,9 @@ def _networking(config: Config) -> Iterator[str]:
     yield ""
     yield "As acceptor (SCP): Verification 1.2.840.10008.1.1, and Storage of the SOP classes below, in every"
     yield f"transfer syntax below. At most {config.limits.associations} associations at once; no asynchronous"
-    yield "operations; maximum PDU 131072. C-STORE status: 0000 when the instance is on stable storage; A700 when there"
-    yield "is no room; A900 when the data set is of another instance than the command; 0124 when a profile refuses it."
+    yield "operations; maximum PDU 131072. C-STORE status: 0000 when the instance is on stable storage (or its"
+    yield "result, where a route has acknowledge: deidentified); A700 when there is no room; A900 when the data set is"
+    yield "of another instance than the command; 0124 when a profile refuses it."
     yield "Storage Commitment is not offered."
     yield ""
     for listen in config.listen:

@@ -163,6 +163,27 @@ def test_changes_of_mmiv() -> None:
     assert scp_anon("import", "kitware", str(DATA / "kitware-dictionary.json"), "--tag-change", "a").returncode == 2
 
 
+def test_change_takes_the_place_of_its_row(tmp_path: Path) -> None:
+    """A tag that has a row already is changed there: the profile can be meant, and has one rule for it."""
+    table = tmp_path / "rules.json"
+    table.write_text('[["0008", "1030", "StudyDescription", "remove"], ["0008", "0080", "InstitutionName", "remove"]]')
+    for option, change in (("--tag-change", "0008,1030=hello"), ("--regex-change", "0008,1030=(CT) (CHEST)")):
+        made = tmp_path / f"{option}.yaml"
+        assert scp_anon("import", "mmiv", str(table), option, change, "-o", str(made)).returncode == 0
+        done = scp_anon("lint", str(made))
+        assert done.returncode == 0, done.stderr
+        rules = yaml.safe_load(made.read_text())["rules"]
+        assert [rule["tag"] for rule in rules] == ["StudyDescription", "InstitutionName"]
+        assert rules[0]["action"] != "remove"
+
+
+def test_misspelt_option() -> None:
+    """The one that was meant is named."""
+    done = scp_anon("rules", "--option", "retian-uids")
+    assert done.returncode == 2
+    assert "did you mean retain-uids?" in done.stderr
+
+
 def test_export_and_import(tmp_path: Path) -> None:
     """The Basic Profile as mmiv's rules, and back: nothing is kept that was not."""
     done = scp_anon("export", "mmiv")
