@@ -241,7 +241,10 @@ class Config(Section):
     retry: RetrySection = Field(default_factory=RetrySection, description="Back-off after failed deliveries.")
     log: LogSection = Field(default=LogSection(level="info"), description="The log.")
     processes: int = Field(
-        default=2 * _CORES, ge=1, le=64, description="Processes that receive and de-identify; default: two a core."
+        default=min(2 * _CORES, 32),
+        ge=1,
+        le=64,
+        description="Processes that receive and de-identify; default: two a core, at most 32.",
     )
     workers: int = Field(
         default=_CORES, ge=1, description="Threads that de-identify what is not in memory; default: one a core."

@@ -67,7 +67,7 @@ def serve(config: Config) -> int:
     for listener in listeners:
         address, port, *_ = listener.getsockname()
         log.event("listening", address=address, port=port)
-    if config.processes == 1 or not hasattr(os, "fork"):
+    if config.processes == 1 or not hasattr(signal, "sigtimedwait"):
         code = _in_one_process(plan, listeners)
     else:
         code = _in_processes(plan, listeners)
