@@ -196,3 +196,12 @@ def test_export_and_import(tmp_path: Path) -> None:
     back = yaml.safe_load(scp_anon("import", "mmiv", str(path)).stdout)["rules"]
     assert {rule["tag"] for rule in back if rule["action"] == "keep"} <= {row[2] for row in rows if row[3] == "keep"}
     assert scp_anon("export", "ctp").returncode == 2
+
+
+def test_explain_tells_what_it_can() -> None:
+    """Tags with and without the comma; what is unknown is named behind the others."""
+    done = scp_anon("explain", "00100010", "Patientname", "(0010,0020)", "FACE")
+    assert done.returncode == 2
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["(0010,0010)", "(0010,0020)"]
+    assert "did you mean PatientName?" in done.stderr
+    assert "FACE" in done.stderr

@@ -33,9 +33,15 @@ def explain_command(
     """Say which row, option or rule decides of an attribute, and what it does."""
     compiled = _compiled(profile, option)
     place = _places(profile)
+    faults = []
     for tag in tags or map(keyword_of, (0x00100010, 0x00100020, 0x00080018, 0x00080020, 0x00081030, 0x00080080)):
-        for line in explain(compiled, tag):
-            typer.echo(f"{line}{place(line)}")
+        try:
+            for line in explain(compiled, tag):
+                typer.echo(f"{line}{place(line)}")
+        except ConfigError as error:
+            faults.append(str(error))
+    if faults:
+        raise ConfigError("\n".join(faults))
 
 
 def rules(

@@ -11,7 +11,8 @@ from typing import Final
 from scp_anon.dicom.dictionary import attributes, keywords, vr_of
 from scp_anon.errors import ConfigError
 
-_TAG: Final = re.compile(r"\(?([0-9A-Fa-fxX]{4}),\s?([0-9A-Fa-fxX]{4})\)?")
+# (gggg,eeee) or ggggeeee, with x for any digit.
+_TAG: Final = re.compile(r"\(?([0-9A-Fa-fxX]{4})(?:,\s?)?([0-9A-Fa-fxX]{4})\)?")
 
 
 @dataclass(frozen=True)
