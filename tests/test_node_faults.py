@@ -140,8 +140,10 @@ def test_destination_down_then_up(tmp_path: Path) -> None:
         assert storescu(node.port, *map(str, images)).returncode == 0
         eventually(lambda: any(event["attempt"] > 1 for event in node.events("deferred")))
         assert node.end() == 0
+        before = len(node.events("deferred"))
         node.start()
         eventually(lambda: len(node.in_spool("outgoing")) == 5)  # a look in the midst of a rename sees one twice
+        eventually(lambda: len(node.events("deferred")) > before)  # it has found the destination in trouble again
         with running_storescp(tmp_path / "received", port) as received:
             eventually(node.is_at_rest)
             assert len(list(received.iterdir())) == 5
