@@ -6,8 +6,9 @@ python -m benchmarks.batch IN OUT
 from __future__ import annotations
 
 import os
+import resource
 import shutil
-import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -15,18 +16,23 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydicom import dcmread
 
 from benchmarks.images import write_images
-from benchmarks.measure import Sample, cpu, rate, spread, used
-from benchmarks.processes import ROOT, NotMeasured, settle
+from benchmarks.receivers import ROOT
 
 _HEADER: Final = (
-    "| image | files | program | files/s (least - most) | of cp -r | CPU us | peak MB | CPU, of cp -r's |\n"
-    "|---|---|---|---|---|---|---|---|\n"
+    "| image | files | program | files/s (least - most) | CPU us a file | of cp -r's |\n|---|---|---|---|---|---|\n"
 )
+
+
+class Sample(NamedTuple):
+    """One round: files a second, and CPU seconds a file."""
+
+    rate: float
+    cpu: float
 
 
 def commands(source: Path, out: Path, key: Path) -> dict[str, list[str]]:
@@ -41,33 +47,28 @@ def commands(source: Path, out: Path, key: Path) -> dict[str, list[str]]:
 
 
 def once(command: list[str], out: Path, count: int) -> Sample:
-    """Run a program, count its files, and remove them."""
-    settle(out.parent)  # what others have left to be written is not paid for here
+    """Run a program, and count its files."""
+    shutil.rmtree(out, ignore_errors=True)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begin = time.monotonic()
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **quiet)
-    try:
-        _, status, resources = os.wait4(process.pid, 0)  # with those of its children, if it has waited for them
-        taken = time.monotonic() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
-        there = sum(len(names) for _, _, names in os.walk(out))
-        if process.returncode or there != count:
-            raise NotMeasured(f"{' '.join(command[:4])}: exit code {process.returncode}, {there} of {count} files")
-        return Sample(count, taken, resources.ru_utime + resources.ru_stime, resources.ru_maxrss * 1024)
-    finally:
-        if process.returncode is None:  # it is too late for it
-            os.killpg(process.pid, signal.SIGKILL)
-        shutil.rmtree(out, ignore_errors=True)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    taken = time.monotonic() - begin
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    there = sum(len(names) for _, _, names in os.walk(out))
+    if there != count:
+        raise SystemExit(f"{command[:4]}: {there} of {count} files")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Sample(count / taken, cpu / count)
 
 
 def batch(say: Callable[[str], object], directory: Path, rounds: int, files: int) -> None:
     """Say the table, for so many MR and 2/5 as many CT."""
     say(_HEADER)
-    with tempfile.TemporaryDirectory(dir=directory, ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
         work = Path(folder)
         key = work / "key"
         keygen = [sys.executable, "-m", "scp_anon", "keygen", str(key)]
-        subprocess.run(keygen, cwd=ROOT, check=True, capture_output=True, timeout=60)
+        subprocess.run(keygen, cwd=ROOT, check=True, capture_output=True)
         for modality, count in (("CT", max(files * 2 // 5, 1)), ("MR", files)):
             source = work / modality
             write_images(source, modality, count)
@@ -75,11 +76,13 @@ def batch(say: Callable[[str], object], directory: Path, rounds: int, files: int
             for _ in range(rounds):
                 for name, command in commands(source, work / "out", key).items():
                     samples.setdefault(name, []).append(once(command, work / "out", count))
-            copied = samples["cp -r"]
-            for name, of_one in samples.items():
+            floor = statistics.median(sample.cpu for sample in samples["cp -r"])
+            for name, of_program in samples.items():
+                rates = [sample.rate for sample in of_program]
+                cpu = statistics.median(sample.cpu for sample in of_program)
                 say(
-                    f"| {modality} | {count} | {name} | {spread(of_one)} | {rate(of_one) / rate(copied):.2f} "
-                    f"| {used(of_one)} | {cpu(of_one) / max(cpu(copied), 1e-9):.1f} |\n"
+                    f"| {modality} | {count} | {name} | {statistics.median(rates):.0f} "
+                    f"({min(rates):.0f} - {max(rates):.0f}) | {cpu * 1e6:.0f} | {cpu / floor:.1f} |\n"
                 )
             shutil.rmtree(source)
 

@@ -1,122 +1,120 @@
-"""The full chain: sender → gateway → C-STORE to a destination, where the files are counted; first byte to last file."""
+"""The full chain: sender → gateway → C-STORE to a storescp, where the files are counted; first byte to last file."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from benchmarks.destinations import Destination, Orthanc, Storescp
-from benchmarks.gateways import GATEWAYS, OURS, OURS_4, Gateway
+from benchmarks.gateways import GATEWAYS, Gateway
 from benchmarks.images import write_images
-from benchmarks.measure import Sample, rate, spread, usage, used
-from benchmarks.processes import NO_STALL, NotMeasured, free_port, running, wait_until
-from benchmarks.senders import NODELAY, Senders
+from benchmarks.measure import usage
+from benchmarks.receivers import ROOT, free_port
+from benchmarks.senders import NODELAY, Senders, answers
 
-_PATIENCE: Final = 60.0
-_PAUSE: Final = 0.01
+_PATIENCE: Final = 180.0
 _HEADER: Final = (
-    "| image | associations | {what} | files/s (least - most) | of {reference} | CPU us | peak MB |\n"
+    "| image | associations | gateway | files/s (least - most) | of Orthanc | CPU us | peak MB |\n"
     "|---|---|---|---|---|---|---|\n"
 )
 
-Samples = dict[str, list[Sample]]
-Make = Callable[[Path], Destination]
+
+class Sample(NamedTuple):
+    """One round: files a second, CPU seconds of the gateway a file, its peak memory in bytes."""
+
+    rate: float
+    cpu: float
+    peak: int
 
 
 @contextlib.contextmanager
-def sources(directory: Path, most: dict[str, int]) -> Iterator[tuple[Path, dict[str, list[Path]]]]:
-    """A folder to work in, and for each modality four folders of so many files each."""
-    with tempfile.TemporaryDirectory(dir=directory, ignore_cleanup_errors=True) as work:
-        folders = {modality: [Path(work) / modality / str(i) for i in range(4)] for modality in most}
-        for modality, count in most.items():
-            for i, folder in enumerate(folders[modality]):
-                write_images(folder, modality, count, first=i * count)
-        yield Path(work), folders
+def running(command: list[str], log: Path, port: int, **environment: str) -> Iterator[int]:
+    """A process that runs, and answers at a port, for the time of the block; yields its process ID."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, env={**os.environ, **environment})
+    try:
+        deadline = time.monotonic() + 30
+        while not answers(port):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise SystemExit(f"{command[0]} does not answer: {log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.05)
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
-def once(gateway: Gateway | None, make: Make, folders: list[Path], count: int, work: Path) -> Sample:
-    """Send `count` files from each folder through a gateway that is new, or without one, to a destination that is."""
+def once(gateway: Gateway, folders: list[Path], count: int, work: Path) -> Sample:
+    """Send `count` files from each folder through a gateway that is new."""
     folder = Path(tempfile.mkdtemp(dir=work))
+    out = folder / "out"
+    out.mkdir()
+    port, destination = free_port(), free_port()
+    storescp = ["storescp", "--fork", "-aet", "DEST", "-od", str(out), str(destination)]
     expected = count * len(folders)
     try:
-        with contextlib.ExitStack() as stack:
-            destination = make(folder)
-            port = destination.port
-            pid = stack.enter_context(running(destination.command, folder / "destination.log", port, **NO_STALL))
-            if gateway is not None:
-                port = free_port()
-                # Orthanc sends by DCMTK, which the same variable keeps from stalling.
-                command = gateway.command(folder, port, destination.port)
-                pid = stack.enter_context(running(command, folder / "gateway.log", port, **NO_STALL))
-            senders = stack.enter_context(Senders(NODELAY, port, folders, count))
+        with (
+            running(storescp, folder / "storescp.log", destination, TCP_NODELAY="1"),
+            # Orthanc sends by DCMTK, which the same variable keeps from stalling.
+            running(gateway.command(folder, port, destination), folder / "gateway.log", port, TCP_NODELAY="1") as pid,
+        ):
+            senders = Senders(NODELAY, port, folders, count)
             before = usage(pid).cpu
             begin = time.monotonic()
             senders.go()
             senders.wait()
-            wait_until(lambda: destination.count() >= expected, "all files at the destination", _PATIENCE, _PAUSE)
+            while (there := len(os.listdir(out))) < expected:
+                if time.monotonic() > begin + _PATIENCE:
+                    raise SystemExit(f"{gateway.name}: {there} of {expected} files after {_PATIENCE} s")
+                time.sleep(0.005)
             taken = time.monotonic() - begin
             after = usage(pid)
-            return Sample(expected, taken, after.cpu - before, after.peak)
+            return Sample(expected / taken, (after.cpu - before) / expected, after.peak)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def patiently(gateway: Gateway, folders: list[Path], count: int, work: Path, failures: list[str]) -> Sample | None:
-    """As `once`, to a storescp. A peer that fails, as some do now and then, gets another go; ours does not."""
-    for _ in range(1 if gateway.is_ours else 3):
-        try:
-            return once(gateway, Storescp, folders, count, work)
-        except NotMeasured as error:
-            failures.append(f"{gateway.name}: {error}")
-    return None
-
-
-def rows(samples: Samples, modality: str, associations: int) -> Iterator[str]:
-    """The rows of a table, whose reference is the first that has been measured."""
-    measured = [of_one for of_one in samples.values() if of_one]
-    for name, of_one in samples.items():
-        start = f"| {modality} | {associations} | {name} "
-        if of_one:
-            yield f"{start}| {spread(of_one)} | {rate(of_one) / rate(measured[0]):.1f} | {used(of_one)} |\n"
-        else:
-            yield f"{start}| failed | | | |\n"
+def _patiently(gateway: Gateway, folders: list[Path], count: int, work: Path) -> Sample:
+    """As `once`; a gateway that refuses an instance, as some do now and then, gets another go."""
+    for _ in range(2):
+        with contextlib.suppress(SystemExit):
+            return once(gateway, folders, count, work)
+    return once(gateway, folders, count, work)
 
 
 def chain(say: Callable[[str], object], directory: Path, rounds: int, files: int) -> None:
-    """Say the table of gateways to a storescp; `files`: MR a round, a third as many CT, and less for slow ones."""
-    say(_HEADER.format(what="gateway", reference="Orthanc"))
-    failures: list[str] = []
-    most = {"CT": max(files // 3, 4), "MR": files}
-    with sources(directory, most) as (work, folders):
-        for modality, associations in ((modality, n) for modality in most for n in (1, 4)):
-            samples: Samples = {gateway.name: [] for gateway in GATEWAYS}
-            for _ in range(rounds):
-                for gateway in GATEWAYS:
-                    count = max(round(most[modality] * gateway.share / associations), 1)
-                    sample = patiently(gateway, folders[modality][:associations], count, work, failures)
-                    samples[gateway.name] += [sample] if sample else []
-            for row in rows(samples, modality, associations):
-                say(row)
-    for failure in failures:
-        say(f"\nA round failed: {failure}.\n")
-
-
-def to_orthanc(say: Callable[[str], object], directory: Path, rounds: int, files: int) -> None:
-    """Say the table of our node in front of an Orthanc, beside the Orthanc alone: who is the limit."""
-    say(_HEADER.format(what="what", reference="Orthanc"))
-    ways = {"straight to Orthanc": None, "ours → Orthanc": OURS, "ours, 4 associations → Orthanc": OURS_4}
-    most = {"CT": max(files // 3, 4), "MR": files}
-    with sources(directory, most) as (work, folders):
-        for modality, associations in ((modality, n) for modality in most for n in (1, 4)):
-            samples: Samples = {name: [] for name in ways}
-            for _ in range(rounds):
-                for name, gateway in ways.items():
-                    count = max(most[modality] // associations, 1)
-                    samples[name].append(once(gateway, Orthanc, folders[modality][:associations], count, work))
-            for row in rows(samples, modality, associations):
-                say(row)
+    """Say the table; `files`: MR a round, a third as many CT, and a third of that for slow gateways."""
+    say(_HEADER)
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        work = Path(folder)
+        for modality, most in (("CT", max(files // 3, 4)), ("MR", files)):
+            folders = [work / modality / str(i) for i in range(4)]
+            for i, source in enumerate(folders):
+                write_images(source, modality, most, first=i * most)
+            for associations in (1, 4):
+                samples: dict[str, list[Sample]] = {gateway.name: [] for gateway in GATEWAYS}
+                for _ in range(rounds):
+                    for gateway in GATEWAYS:
+                        count = max((most // 3 if gateway.is_slow else most) // associations, 1)
+                        samples[gateway.name].append(_patiently(gateway, folders[:associations], count, work))
+                reference = statistics.median(sample.rate for sample in samples[GATEWAYS[0].name])
+                for name, of_gateway in samples.items():
+                    rates = [sample.rate for sample in of_gateway]
+                    median = statistics.median(rates)
+                    cpu = statistics.median(sample.cpu for sample in of_gateway) * 1e6
+                    peak = max(sample.peak for sample in of_gateway) / 1e6
+                    say(
+                        f"| {modality} | {associations} | {name} | {median:.0f} ({min(rates):.0f} - {max(rates):.0f}) "
+                        f"| {median / reference:.1f} | {cpu:.0f} | {peak:.0f} |\n"
+                    )

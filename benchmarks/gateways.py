@@ -5,6 +5,7 @@ python -m benchmarks.gateways PORT DESTINATION
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Callable
@@ -16,8 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.association import Association
 
-from benchmarks.destinations import orthanc_settings
-from benchmarks.processes import AE_TITLE
+from benchmarks.senders import AE_TITLE
 
 _VERIFICATION: Final = "1.2.840.10008.1.1"
 _CLASSES: Final = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4")
@@ -44,15 +44,11 @@ end
 
 @dataclass(frozen=True)
 class Gateway:
-    """A kind of gateway: its command line for a folder, a port, a destination's port.
-
-    `share`: of the files of a round that it gets, as slow ones take long enough with fewer. `is_ours`: not a peer.
-    """
+    """A kind of gateway: its command line for a folder, a port, a destination's port; and whether it is a slow one."""
 
     name: str
     command: Callable[[Path, int, int], list[str]]
-    share: float = 1.0
-    is_ours: bool = True
+    is_slow: bool = False
 
 
 def _node(acknowledge: str, associations: int) -> Callable[[Path, int, int], list[str]]:
@@ -75,8 +71,21 @@ def _node(acknowledge: str, associations: int) -> Callable[[Path, int, int], lis
 def _orthanc(folder: Path, port: int, destination: int) -> list[str]:
     """An Orthanc that anonymizes each stable study, sends and deletes."""
     (folder / "gateway.lua").write_text(_LUA, encoding="utf-8")
-    lua = {"StableAge": 1, "LuaScripts": [str(folder / "gateway.lua")]}
-    return orthanc_settings(folder, "ORTHANC", port, DicomModalities={"dest": ["DEST", "127.0.0.1", destination]}, **lua)
+    settings = {
+        "DicomAet": "ORTHANC",
+        "DicomPort": port,
+        "DicomCheckCalledAet": False,
+        "DicomAlwaysAllowStore": True,
+        "HttpServerEnabled": False,
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"),
+        "StableAge": 1,
+        "LuaScripts": [str(folder / "gateway.lua")],
+        "DicomModalities": {"dest": ["DEST", "127.0.0.1", destination]},
+        "Plugins": [],
+    }
+    (folder / "orthanc.json").write_text(json.dumps(settings), encoding="utf-8")
+    return ["Orthanc", str(folder / "orthanc.json")]
 
 
 def _pynetdicom(folder: Path, port: int, destination: int) -> list[str]:
@@ -84,14 +93,12 @@ def _pynetdicom(folder: Path, port: int, destination: int) -> list[str]:
 
 
 GATEWAYS: Final = (
-    Gateway("Orthanc, each stable study", _orthanc, 1 / 3, is_ours=False),
-    Gateway("pynetdicom, each instance", _pynetdicom, 1 / 10, is_ours=False),
+    Gateway("Orthanc, each stable study", _orthanc, is_slow=True),
+    Gateway("pynetdicom, each instance", _pynetdicom, is_slow=True),
     Gateway("ours", _node("committed", 1)),
     Gateway("ours, 4 associations", _node("committed", 4)),
     Gateway("ours, results acknowledged, 4 associations", _node("deidentified", 4)),
 )
-OURS: Final = GATEWAYS[2]
-OURS_4: Final = GATEWAYS[3]
 
 
 def pynetdicom_gateway(port: int, destination: int) -> None:

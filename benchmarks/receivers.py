@@ -9,23 +9,27 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
-from benchmarks import processes
-from benchmarks.processes import AE_TITLE, NO_STALL, free_port
+from benchmarks.senders import AE_TITLE, answers
 from scp_anon.intake import Intake
 from scp_anon.network.admission import Admission
 from scp_anon.network.scp import Limits, Server
 from scp_anon.spool import Entry, Spool
 
+ROOT: Final = Path(__file__).resolve().parents[1]
 _VERIFICATION: Final = "1.2.840.10008.1.1"
+_PATIENCE: Final = 30.0
 _CONFIG: Final = """
 key: {{file: {folder}/key, create: true}}
 spool: {{path: {folder}/spool, reserve: 0, fsync: {fsync}}}
@@ -46,7 +50,7 @@ class Receiver:
     name: str
     command: Callable[[Path, int], list[str]]
     out: str = "out"
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def _node(fsync: bool, acknowledge: str = "committed") -> Callable[[Path, int], 
 # The first is what all others are compared with.
 RECEIVERS: Final = (
     Receiver("storescp --fork", _storescp()),
-    Receiver("storescp --fork +B -pdu 131072", _storescp("+B", "-pdu", "131072"), environment=NO_STALL),
+    Receiver("storescp --fork +B -pdu 131072", _storescp("+B", "-pdu", "131072"), environment=(("TCP_NODELAY", "1"),)),
     Receiver("pynetdicom, stock", _module("pynetdicom")),
     Receiver("ours, receive + commit, no fsync", _module("commit"), "spool/active"),
     Receiver("ours, receive + commit, fsync", _module("commit", fsync=True), "spool/active"),
@@ -115,12 +119,32 @@ def running(receiver: Receiver, directory: Path) -> Iterator[Running]:
     folder = Path(tempfile.mkdtemp(dir=directory))
     (folder / "out").mkdir()
     port = free_port()
-    command = receiver.command(folder, port)
+    environment = {**os.environ, **dict(receiver.environment)}
+    with (folder / "log").open("wb") as log:
+        command = receiver.command(folder, port)
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=environment)
     try:
-        with processes.running(command, folder / "log", port, **receiver.environment) as pid:
-            yield Running(receiver.name, port, folder / receiver.out, pid)
+        deadline = time.monotonic() + _PATIENCE
+        while not answers(port):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise SystemExit(f"{receiver.name} does not answer: {(folder / 'log').read_text(errors='replace')}")
+            time.sleep(0.05)
+        yield Running(receiver.name, port, folder / receiver.out, process.pid)
     finally:
+        process.terminate()
+        try:
+            process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def commit_only(folder: Path, port: int, fsync: bool) -> None:
