@@ -25,6 +25,7 @@ _NODE: Final = """
 key: {{file: {folder}/key, create: true}}
 spool: {{path: {folder}/spool, reserve: 0}}
 listen: [{{address: 127.0.0.1, port: {port}}}]
+operations: null
 routes: [{{called_ae_title: {title}, project: bench, acknowledge: {acknowledge}, destinations: [research]}}]
 destinations:
   research: {{type: dicom, host: 127.0.0.1, port: {destination}, called_ae_title: DEST, associations: {associations}}}

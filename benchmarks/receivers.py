@@ -24,8 +24,10 @@ from pynetdicom import AE, AllStoragePresentationContexts, evt
 from benchmarks.senders import AE_TITLE, answers
 from scp_anon.intake import Intake
 from scp_anon.network.admission import Admission
-from scp_anon.network.scp import Limits, Server
-from scp_anon.spool import Entry, Spool
+from scp_anon.network.scp import Server
+from scp_anon.network.service import Limits
+from scp_anon.places import Entry
+from scp_anon.spool import Spool
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _VERIFICATION: Final = "1.2.840.10008.1.1"
@@ -34,6 +36,7 @@ _CONFIG: Final = """
 key: {{file: {folder}/key, create: true}}
 spool: {{path: {folder}/spool, reserve: 0, fsync: {fsync}}}
 listen: [{{address: 127.0.0.1, port: {port}}}]
+operations: null
 routes: [{{called_ae_title: {title}, project: bench, acknowledge: {acknowledge}, destinations: [disk]}}]
 destinations: {{disk: {{type: folder, path: {folder}/out}}}}
 log: {{level: warning}}

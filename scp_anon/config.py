@@ -191,6 +191,13 @@ class DicomSection(Section):
     calling_ae_title: AETitle = Field(default="SCP_ANON", description="Our AE title toward it.")
     timeout: Duration = Field(default=60.0, description="How long to wait for a connection or a reply.")
     associations: int = Field(default=1, ge=1, le=32, description="Associations with it at once.")
+    commitment: Literal["none", "required"] = Field(
+        default="none",
+        description="Whether an instance stays in the queue until it commits to it (storage commitment).",
+    )
+    commitment_timeout: Duration = Field(
+        default=3600.0, description="How long its report may take, before the instance is sent again."
+    )
     tls: DestinationTlsSection | None = Field(default=None, description="TLS toward it; without it, none.")
 
 
@@ -213,6 +220,13 @@ class RetrySection(Section):
 
     first: Duration = Field(default=30.0, description="After the first failure; doubled with each one that follows.")
     limit: Duration = Field(default=3600.0, description="At most.")
+
+
+class OperationsSection(Section):
+    """Health and metrics, over HTTP: /healthz, /readyz, /metrics."""
+
+    address: str = Field(default="127.0.0.1", description="The IP address to answer on; nobody has to log in.")
+    port: Port = Field(default=11180, description="The TCP port; 0 for any free one.")
 
 
 class LogSection(Section):
@@ -239,6 +253,9 @@ class Config(Section):
     admission: AdmissionSection = Field(default_factory=AdmissionSection, description="Who may connect.")
     limits: LimitsSection = Field(default_factory=LimitsSection, description="Bounds on what peers can do.")
     retry: RetrySection = Field(default_factory=RetrySection, description="Back-off after failed deliveries.")
+    operations: OperationsSection | None = Field(
+        default_factory=OperationsSection, description="Health and metrics; null for none."
+    )
     log: LogSection = Field(default=LogSection(level="info"), description="The log.")
     processes: int = Field(
         default=min(2 * _CORES, 32),

@@ -2,10 +2,12 @@
 
 A sender has a thread for each association that it may have with its destination.
 
-What was delivered leaves the queue. A transient failure defers the entry, for 30 s at first, then twice as long each
-time up to an hour, with jitter; the number of attempts and the time are in its file name, and so survive a restart.
-While a destination is in trouble its sender tries one entry at a time, and waits 30 s before it tries the next: so it
-notices soon enough when the destination is there again, and when an operator has made an entry due.
+What was delivered leaves the queue: at once, or when the destination has committed to it (`settlement`). A transient
+failure defers the entry, for 30 s at first, then twice as long each time up to an hour, with jitter; the number of
+attempts and the time are in its file name, and so survive a restart. Deferred entries and new ones are tried in the
+order in which they are due.
+A destination that is in trouble (`breaker`) is tried with one entry at a time, and 30 s pass before the next: so it is
+noticed soon enough when it is there again, and when an operator has made an entry due.
 A permanent failure goes to quarantine.
 """
 
@@ -18,14 +20,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
-from scp_anon import log
+from scp_anon import log, metrics
+from scp_anon.breaker import Breaker
 from scp_anon.destinations import Destination
 from scp_anon.errors import Permanent, Reason, Transient
-from scp_anon.spool import Entry, Spool
+from scp_anon.places import Entry
+from scp_anon.settlement import Settlement
+from scp_anon.spool import Spool
 
-_IDLE: Final = 30.0  # seconds without an entry after which a destination may let go of its association
 _UPCOMING: Final = 500
 
 
@@ -41,19 +45,25 @@ class BackOff:
         return float(min(self.first * 2 ** min(attempt - 1, 30), self.limit)) * random.uniform(0.75, 1)  # noqa: S311 - no secret
 
 
+class Line(NamedTuple):
+    """One association with a destination, and how what is sent over it is settled."""
+
+    place: Destination
+    settlement: Settlement
+
+
 class Sender:
     """Delivers what is queued for one destination."""
 
-    def __init__(self, spool: Spool, name: str, places: Sequence[Destination], back_off: BackOff) -> None:
-        """`places`: the destination, once for each association with it."""
+    def __init__(self, spool: Spool, name: str, lines: Sequence[Line], back_off: BackOff) -> None:
+        """`lines`: one for each association with the destination."""
         self._spool = spool
         self._name = name
         self._back_off = back_off
-        self._is_in_trouble = False
-        self._turn = threading.Lock()  # of the one that tries while the destination is in trouble
+        self._breaker = Breaker(name)
         self._stopping = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(place,), name=f"sender-{name}", daemon=True) for place in places
+            threading.Thread(target=self._run, args=(line,), name=f"sender-{name}", daemon=True) for line in lines
         ]
 
     def start(self) -> None:
@@ -72,38 +82,40 @@ class Sender:
             thread.join(max(deadline - time.monotonic(), 0))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _run(self, place: Destination) -> None:
+    def _run(self, line: Line) -> None:
         try:
             while not self._stopping.is_set():
                 try:
-                    with self._turn if self._is_in_trouble else nullcontext():
-                        self._next(place)
+                    with self._breaker.turn if self._breaker.is_open else nullcontext():
+                        self._next(line)
                 except OSError as error:
                     # The spool's own disk is in trouble: what is queued is where it was, and the sender must live on.
                     log.error("disk-trouble", destination=self._name, detail=type(error).__name__)
+                    metrics.DISK_TROUBLES.add()
                     self._stopping.wait(self._back_off.first)
         finally:
-            place.close()
+            line.place.close()
 
-    def _next(self, place: Destination) -> None:
+    def _next(self, line: Line) -> None:
         """Deliver the next entry, if there is one in time. Raises OSError for trouble with the spool's own disk."""
-        entry = self._spool.depart(self._name, _IDLE)
+        entry = self._spool.depart(self._name, line.settlement.patience())
         if entry is None:
-            place.idle()
+            line.settlement.idle()
         elif self._stopping.is_set():
             self._spool.hand_back(self._name, entry)
         else:
             try:
-                self._send(entry, place)
+                self._send(entry, line)
             except OSError:
                 self._spool.hand_back(self._name, entry)
                 raise
 
-    def _send(self, entry: Entry, place: Destination) -> None:
+    def _send(self, entry: Entry, line: Line) -> None:
+        begun = time.perf_counter()
         try:
-            place.deliver(entry.path, self._upcoming)
+            line.place.deliver(entry.path, self._upcoming, again=entry.envelope.attempt > 0)
         except Transient as transient:
-            self._defer(entry, str(transient))
+            self._defer(entry, transient)
         except Permanent as permanent:
             self._quarantine(entry, permanent.reason, permanent.detail)
         except OSError:
@@ -112,26 +124,23 @@ class Sender:
             # A fault of ours. The instance is safe where it is; the message may hold a value, so its type is told.
             self._quarantine(entry, Reason.UNEXPECTED_ERROR, type(error).__name__)
         else:
-            self._spool.acknowledge(self._name, entry)
-            if self._is_in_trouble:
-                log.event("destination-recovered", destination=self._name)
-            self._is_in_trouble = False
+            metrics.DELIVERY.observe(time.perf_counter() - begun, self._name)
+            self._breaker.succeeded()
+            line.settlement.delivered(entry)
 
-    def _defer(self, entry: Entry, reason: str) -> None:
-        self._is_in_trouble = True
-        log.warning(
-            "deferred",
-            destination=self._name,
-            entry=entry.envelope.id,
-            attempt=entry.envelope.attempt + 1,
-            reason=reason,
-        )
-        self._spool.defer(self._name, entry, self._back_off.delay(entry.envelope.attempt + 1))
-        self._stopping.wait(self._back_off.delay(1))
+    def _defer(self, entry: Entry, why: Transient) -> None:
+        attempt = entry.envelope.attempt + 1
+        log.warning("deferred", destination=self._name, entry=entry.envelope.id, attempt=attempt, reason=str(why))
+        metrics.DELIVERIES.add(self._name, "deferred")
+        self._spool.defer(self._name, entry, self._back_off.delay(attempt))
+        if self._breaker.failed(why.of_destination):
+            self._stopping.wait(self._back_off.delay(1))
 
     def _quarantine(self, entry: Entry, reason: Reason, detail: str) -> None:
         log.warning("quarantined", destination=self._name, entry=entry.envelope.id, reason=reason, detail=detail)
         self._spool.quarantine(entry, reason, detail, destination=self._name)
+        metrics.QUARANTINED.add(reason)
+        metrics.DELIVERIES.add(self._name, "refused")
 
     def _upcoming(self) -> Iterator[str]:
         return islice(self._spool.upcoming(self._name), _UPCOMING)

@@ -13,10 +13,10 @@ import secrets
 import string
 import time
 from functools import lru_cache
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 from urllib.parse import quote, unquote
 
-_SEPARATOR = ","
+SEPARATOR: Final = ","
 _DETAIL_LIMIT = 32
 # Two ids are never the same: by the nanosecond, by the process, and by its count.
 _process = secrets.token_hex(4)
@@ -66,13 +66,16 @@ class Envelope(NamedTuple):
     def name(self) -> str:
         """The file name: at most 255 bytes, as AE titles have 16 and names of destinations 48."""
         route, calling, detail = map(_quoted, (self.route, self.calling, self.detail[:_DETAIL_LIMIT]))
-        numbers = f"{self.attempt}{_SEPARATOR}{self.not_before}"
-        return _SEPARATOR.join((self.id, route, calling, numbers, self.destination, self.reason, detail))
+        numbers = f"{self.attempt}{SEPARATOR}{self.not_before}"
+        return SEPARATOR.join((self.id, route, calling, numbers, self.destination, self.reason, detail))
 
     @property
     def arrival(self) -> float:
         """Seconds since 1970."""
         return int(self.id.partition("-")[0], 16) / 1e9
+
+
+SEPARATORS: Final = len(Envelope._fields) - 1
 
 
 def _in_new_process() -> None:

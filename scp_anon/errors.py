@@ -46,6 +46,7 @@ class Reason(StrEnum):
     UNKNOWN_ROUTE = "unknown-route"
     TOO_MANY_ATTEMPTS = "too-many-attempts"
     REFUSED_BY_DESTINATION = "refused-by-destination"
+    NOT_COMMITTED = "not-committed"
     NO_ACCEPTED_CONTEXT = "no-accepted-context"
     UNREADABLE_RESULT = "unreadable-result"
 
@@ -122,7 +123,14 @@ class Closed(AssociationError):
 
 
 class Transient(ScpAnonError):
-    """A delivery failed for now: the entry stays in the queue and is tried again later."""
+    """A delivery failed for now: the entry stays in the queue and is tried again later.
+
+    `of_destination`: it is the destination that is in trouble, whatever the instance.
+    """
+
+    def __init__(self, why: str, of_destination: bool = False) -> None:
+        super().__init__(why)
+        self.of_destination = of_destination
 
 
 class Permanent(ScpAnonError):

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from scp_anon.errors import ConfigError
+from scp_anon.envelope import SEPARATOR, SEPARATORS, Envelope
+from scp_anon.errors import ConfigError, Reason
 from scp_anon.filesystem import sync_directory
-from scp_anon.spool import Entry, directories, entries
+from scp_anon.places import Entry, directories, entries
+
+_REASON = Envelope._fields.index("reason")
+
+
+class Census(NamedTuple):
+    """How many entries there are.
+
+    `queues`: incoming, active, or outgoing/NAME → how many, and when the oldest of them arrived (seconds since 1970).
+    `quarantine`: reason → how many; with each reason that there is.
+    """
+
+    queues: dict[str, tuple[int, float]]
+    quarantine: dict[str, int]
 
 
 class Inspection:
@@ -31,6 +47,15 @@ class Inspection:
         for directory in directories(self._path / "outgoing"):
             yield from ((directory.name, entry) for entry in entries(directory))
 
+    def census(self) -> Census:
+        """Count what is in the spool, without a look into the files."""
+        active = (name for place in directories(self._path / "active") for name in _names(place))
+        queues = {"incoming": _count(_names(self._path / "incoming")), "active": _count(active)}
+        for directory in directories(self._path / "outgoing"):
+            queues[f"outgoing/{directory.name}"] = _count(_names(directory))
+        reasons = Counter(name.split(SEPARATOR)[_REASON] for name in _names(self._path / "quarantine"))
+        return Census(queues, {reason: reasons[reason] for reason in Reason})
+
     def release(self, entry: Entry, note: str = "") -> None:
         """Send an entry of quarantine on its way again: an original through the engine, a result to its destination.
 
@@ -51,3 +76,26 @@ class Inspection:
     def drop(self, entry: Entry) -> None:
         """Delete an entry for good."""
         os.unlink(entry.path)
+
+
+def _names(directory: Path) -> Iterator[str]:
+    """The names of the entries in a directory, in no order; nothing of a directory that is gone.
+
+    They are not parsed: there may be a million.
+    """
+    try:
+        with os.scandir(directory) as files:
+            yield from (file.name for file in files if file.name.count(SEPARATOR) == SEPARATORS)
+    except FileNotFoundError:
+        return
+
+
+def _count(names: Iterable[str]) -> tuple[int, float]:
+    count, oldest = 0, ""
+    for name in names:
+        count += 1
+        oldest = min(oldest or name, name)  # ids rise with the time of arrival
+    try:
+        return count, Envelope.parse(oldest).arrival if oldest else 0.0
+    except ValueError:
+        return count, 0.0  # a stranger's, whose name looks like one of ours

@@ -14,9 +14,11 @@ for all others: large ones, and what an earlier run has left.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from scp_anon import metrics
 from scp_anon.dicom.finding import Irregular
 from scp_anon.dicom.normalise import inflate_head
 from scp_anon.dicom.part10 import FileMeta, encode_file_meta
@@ -25,7 +27,8 @@ from scp_anon.dicom.values import read_values
 from scp_anon.draft import Draft
 from scp_anon.errors import Refused, Undecodable
 from scp_anon.network.storage import StoreRequest
-from scp_anon.spool import Entry, Spool, refusal
+from scp_anon.places import Entry
+from scp_anon.spool import Spool, refusal
 
 # Given a request and its data set: whether the route's profile has the sender refused.
 Refuses: TypeAlias = Callable[[StoreRequest, memoryview], bool]
@@ -73,6 +76,7 @@ class _Receiving:
         self._request = request
         self._draft: Draft | None = None
         self._claimed: Entry | None = None
+        self._spilled = 0
 
     def spill(self, part: memoryview) -> None:
         """Write a first part to the draft. Raises Refused."""
@@ -80,9 +84,18 @@ class _Receiving:
         if self._draft is None:
             _check_instance(self._request, part)
         self._write(part)
+        self._spilled += len(part)
 
     def commit(self, rest: memoryview) -> None:
         """Write the rest, and commit the instance to stable storage. Raises Refused."""
+        begun = time.perf_counter()
+        self._keep(rest)
+        metrics.COMMIT.observe(time.perf_counter() - begun)
+        metrics.RECEIVED.add(self._request.called_ae_title)
+        metrics.RECEIVED_BYTES.add(self._request.called_ae_title, by=self._spilled + len(rest))
+
+    def _keep(self, rest: memoryview) -> None:
+        """Have the instance safe, in the spool or as its result."""
         in_memory = self._draft is None
         request = self._request
         if in_memory:

@@ -24,6 +24,7 @@ FIELDS: Final = {
     "destination": "name of a destination, from the configuration",
     "detail": "a tag, a status, an error's type or the name of an error: never a value",
     "entry": "id of an entry of the spool",
+    "fault": "what is wrong with a configuration, by file, line and setting",
     "key": "id of the key, which does not tell the key",
     "port": "TCP port",
     "process": "name of one of the node's own processes",
@@ -31,6 +32,7 @@ FIELDS: Final = {
     "reason": "why: a quarantine reason, or what ended an association",
     "route": "called AE title of a route",
     "seconds": "how long",
+    "setting": "name of a setting",
     "status": "DIMSE status, in hexadecimal",
     "version": "of scp-anon",
 }

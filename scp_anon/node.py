@@ -1,7 +1,8 @@
-"""The node: builds the parts from the configuration, starts them, drains them, stops them. Read it top-down.
+"""The node: starts what a plan has, replaces it by another, drains it, stops it. Read it top-down.
 
-`Plan` is what a configuration comes to before anything runs. `Receiving` and `Delivering` are the two halves of a node,
-which share nothing but the spool. `serve` has them run: each in processes of its own, or all in one.
+`serve` has the parts of a node run: each in processes of its own, or all in one. SIGHUP has the configuration read
+again: all of it is taken over, or, where there is a fault in it, nothing. Associations that are open then go on as they
+were accepted, to their end.
 """
 
 from __future__ import annotations
@@ -13,341 +14,251 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from ipaddress import ip_network
-from pathlib import Path
 from types import FrameType
-from typing import Final, Protocol
+from typing import Final
 
-from scp_anon import log
-from scp_anon.announcements import Announcements
-from scp_anon.awaiting import Awaiting, table_of
-from scp_anon.config import (
-    Config,
-    DicomSection,
-    FolderSection,
-    KeySection,
-    ListenSection,
-    ListenTlsSection,
-    RouteSection,
-)
-from scp_anon.deid import Deidentifier, generate_key, load_key, load_profile, with_changes
-from scp_anon.delivery import BackOff, Sender
-from scp_anon.destinations import Destination
-from scp_anon.destinations.dicom import DicomDestination
-from scp_anon.destinations.folder import FolderDestination
-from scp_anon.destinations.layout import Layout
+from scp_anon import log, metrics
+from scp_anon.announcements import Announcements, Reports
+from scp_anon.config import Config
 from scp_anon.errors import ConfigError
-from scp_anon.intake import Intake
-from scp_anon.network.admission import Admission
-from scp_anon.network.negotiation import prepare
-from scp_anon.network.occupancy import OwnOccupancy
-from scp_anon.network.scp import Limits, Server, bind
-from scp_anon.network.scu import Peer
-from scp_anon.network.storage import StoreRequest
-from scp_anon.network.tls import AcceptorTls, Credentials, RequestorTls
-from scp_anon.spool import Announce, Spool
-from scp_anon.supervisor import Role, Supervisor
+from scp_anon.network.scp import bind, occupancy_of
+from scp_anon.parts import Delivering, Operating, Part, Parts, Receiving
+from scp_anon.plan import Plan
+from scp_anon.service_manager import notify
+from scp_anon.supervisor import Ending, Role, Supervisor
 from scp_anon.version import VERSION
-from scp_anon.worker import Treatment, Workers
 
 _STOPPED_AT_ONCE: Final = 1
 # For what has to be done besides waiting for messages in hand, before a process is taken to hang.
 _MARGIN: Final = 10.0
 # The processes of a node that was killed a moment ago may still have its addresses.
 _ADDRESS_PATIENCE: Final = 2.0
+_LOOK_AGAIN: Final = 0.2  # seconds between looks whether the last association has ended
+
+Address = tuple[str, int]
 
 
-def serve(config: Config) -> int:
-    """Run a node until SIGTERM or SIGINT; returns the exit code. Raises ConfigError for what cannot work."""
-    plan = Plan(config)
-    listeners = [_listener(section) for section in config.listen]
-    log.event("starting", version=VERSION, key=plan.key_id)
-    for listener in listeners:
-        address, port, *_ = listener.getsockname()
-        log.event("listening", address=address, port=port)
-    if config.processes == 1 or not hasattr(signal, "sigtimedwait"):
-        code = _in_one_process(plan, listeners)
+def serve(read: Callable[[], Config]) -> int:
+    """Run a node until SIGTERM or SIGINT; returns the exit code.
+
+    `read` reads the configuration: now, and again for each SIGHUP. Raises ConfigError for what cannot work.
+    """
+    # It may come before we are prepared for it, and must not end the node.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
+    node = Node(read)
+    if node.plan.config.processes == 1 or not hasattr(signal, "sigtimedwait"):
+        code = _in_one_process(node)
     else:
-        code = _in_processes(plan, listeners)
+        code = _in_processes(node)
     log.event("stopped")
     return code
 
 
-def _in_one_process(plan: Plan, listeners: Sequence[socket.socket]) -> int:
-    stop = threading.Event()
+class Node:
+    """The configuration in force and the addresses that are listened on, whatever processes there are."""
+
+    def __init__(self, read: Callable[[], Config]) -> None:
+        """Raises ConfigError."""
+        self._read = read
+        config = read()
+        log.start(config.log.level)
+        self.plan = Plan(config)
+        self.listeners: dict[Address, socket.socket] = {}
+        self._listen(config)
+        self.announcements = Announcements()
+        self.reports = Reports()
+        metrics.LOADED_AT.set(time.time())
+        log.event("starting", version=VERSION, key=self.plan.key_id)
+        self._tell_addresses()
+        notify("READY=1")
+
+    def reload(self) -> bool:
+        """Read the configuration again; returns whether there is another plan now. Whole, or not at all."""
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            config = self._read()
+            if (config.spool.path, config.processes == 1) != (
+                self.plan.config.spool.path,
+                self.plan.config.processes == 1,
+            ):
+                raise ConfigError("spool.path, and processes: 1, are for a new start: nothing was changed")
+            plan = Plan(config)
+            self._listen(config)
+        except ConfigError as error:
+            log.error("configuration-refused", fault=str(error))
+            metrics.RELOADS.add("refused")
+            return False
+        finally:
+            notify("READY=1")
+        before, after = self.plan.settings(), plan.settings()
+        for name in sorted(before.keys() | after.keys()):
+            if before.get(name) != after.get(name):
+                log.event("setting-changed", setting=name)
+        self.plan = plan
+        log.start(config.log.level)
+        log.event("configuration-loaded", key=plan.key_id)
+        metrics.RELOADS.add("loaded")
+        metrics.LOADED_AT.set(time.time())
+        self._tell_addresses()
+        return True
+
+    def sockets(self) -> tuple[list[socket.socket], socket.socket | None]:
+        """Those that associations come to, in the order of the configuration, and that of operations."""
+        config = self.plan.config
+        operations = config.operations
+        return (
+            [self.listeners[section.address, section.port] for section in config.listen],
+            self.listeners[operations.address, operations.port] if operations is not None else None,
+        )
+
+    def close(self) -> None:
+        """Listen no more."""
+        notify("STOPPING=1")
+        self.leave()
+
+    def leave(self, own: socket.socket | None = None) -> None:
+        """Have no part in what others listen to, in this process; but for `own`."""
+        for listener in self.listeners.values():
+            if listener is not own:
+                listener.close()
+
+    def _listen(self, config: Config) -> None:
+        """Listen on the addresses of a configuration, and on no other. Raises ConfigError, having changed nothing."""
+        wanted: dict[Address, str] = {(section.address, section.port): "listen" for section in config.listen}
+        if config.operations is not None:
+            wanted[config.operations.address, config.operations.port] = "operations"
+        opened: dict[Address, socket.socket] = {}
+        try:
+            for address, setting in wanted.items():
+                if address not in self.listeners:
+                    opened[address] = _listener(setting, *address)
+        except ConfigError:
+            for listener in opened.values():
+                listener.close()
+            raise
+        for address in self.listeners.keys() - wanted.keys():
+            self.listeners.pop(address).close()
+        self.listeners |= opened
+
+    def _tell_addresses(self) -> None:
+        for listener in self.sockets()[0]:
+            address, port, *_ = listener.getsockname()
+            log.event("listening", address=address, port=port)
+
+
+def _in_one_process(node: Node) -> int:
+    asked = threading.Event()
+    stopping = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            os._exit(_STOPPED_AT_ONCE)
-        stop.set()
+        if number != signal.SIGHUP:
+            if stopping.is_set():
+                os._exit(_STOPPED_AT_ONCE)
+            stopping.set()
+        asked.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
-    occupancy = plan.limits.occupancy().of_process(0)
-    spool = plan.spool()
-    _live(
-        plan, spool, (Receiving(plan, spool, listeners, occupancy, plan.config.workers), Delivering(plan, spool)), stop
-    )
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))
+    retired: list[Parts] = []
+    parts = _all_parts(node)
+    parts.start()
+    while True:
+        asked.wait()
+        asked.clear()
+        if stopping.is_set():
+            break
+        if node.reload():
+            others = _all_parts(node)
+            parts.give_way(others)
+            retired = [*(old for old in retired if not old.are_idle()), parts]
+            parts = others
+    node.close()
+    for old in (*retired, parts):
+        old.drain()
     return 0
 
 
-def _in_processes(plan: Plan, listeners: Sequence[socket.socket]) -> int:
+def _all_parts(node: Node) -> Parts:
+    """All parts of a node, for one process."""
+    plan = node.plan
+    spool = plan.spool()
+    listeners, operations = node.sockets()
+    copies = [listener.dup() for listener in listeners]  # the server closes its own
+    occupancy = occupancy_of(plan.limits).of_process(0)
+    parts: list[Part] = [
+        Receiving(plan, spool, copies, occupancy, plan.config.workers, node.reports),
+        Delivering(plan, spool, node.reports),
+    ]
+    if operations is not None:
+        parts.append(Operating(plan, operations.dup()))
+    return Parts(parts, spool, plan.config.drain_timeout)
+
+
+def _in_processes(node: Node) -> int:
+    def on_reload() -> Sequence[Role] | None:
+        return _roles(node) if node.reload() else None
+
+    return Supervisor(_roles(node), node.plan.config.drain_timeout + _MARGIN).run(node.close, on_reload)
+
+
+def _roles(node: Node) -> Sequence[Role]:
+    """The processes of a node by its plan."""
+    plan, announcements = node.plan, node.announcements
+    listeners, operations = node.sockets()
     count = plan.config.processes
     threads = -(-plan.config.workers // count)
-    occupancy = plan.limits.occupancy(count)
-    announcements = Announcements()
+    occupancy = occupancy_of(plan.limits, count)
 
-    def receive(number: int, stop: threading.Event) -> None:
+    def receive(number: int, ending: Ending) -> None:
         spool = plan.spool(announcements.tell)
-        receiving = Receiving(plan, spool, listeners, occupancy.of_process(number), threads)
-        _live(plan, spool, (receiving,), stop)
+        receiving = Receiving(plan, spool, listeners, occupancy.of_process(number), threads, node.reports)
+        _live(Parts([receiving], spool, plan.config.drain_timeout), ending)
 
-    def deliver(stop: threading.Event) -> None:
+    def deliver(ending: Ending) -> None:
+        node.leave()
         spool = plan.spool()
         threading.Thread(target=announcements.listen, args=(spool.announced,), daemon=True).start()
-        _live(plan, spool, (Delivering(plan, spool),), stop)
+        _live(Parts([Delivering(plan, spool, node.reports)], spool, plan.config.drain_timeout), ending)
 
-    receivers = [
-        Role(f"receiver-{number + 1}", partial(receive, number), partial(occupancy.clear, number))
+    def operate(listener: socket.socket, ending: Ending) -> None:
+        node.leave(listener)
+        _live(Parts([Operating(plan, listener)], None, plan.config.drain_timeout), ending)
+
+    roles = [
+        Role(f"receiver-{number + 1}", partial(receive, number), partial(occupancy.clear, number), overlaps=True)
         for number in range(count)
     ]
+    roles.insert(0, Role("delivery", deliver))
+    if operations is not None:
+        roles.append(Role("operations", partial(operate, operations)))
     # What has been built is the same in all processes: it stays shared if the collector leaves it alone.
     gc.freeze()
-
-    def on_stop() -> None:
-        for listener in listeners:
-            listener.close()
-
-    return Supervisor([Role("delivery", deliver), *receivers], plan.config.drain_timeout + _MARGIN).run(on_stop)
+    return roles
 
 
-def _live(plan: Plan, spool: Spool, halves: Sequence[Half], stop: threading.Event) -> None:
-    """Have halves of a node run on a spool until `stop` is set, and then drain them.
-
-    What is still busy at the end of the drain timeout is safe in the spool all the same.
-    """
-    for half in reversed(halves):
-        half.start()
-    stop.wait()
-    log.event("draining")
-    deadline = time.monotonic() + plan.config.drain_timeout
-    for half in halves:
-        half.stop(deadline)
-    spool.close_queues()
-    for half in halves:
-        half.join(deadline)
-    spool.close()
+def _live(parts: Parts, ending: Ending) -> None:
+    """Be these parts until the process is to end."""
+    parts.start()
+    ending.wait()
+    if not ending.now.is_set():
+        parts.retire()
+        while not parts.are_idle() and not ending.now.wait(_LOOK_AGAIN):
+            pass
+    parts.drain()
 
 
-class Half(Protocol):
-    """One of the halves of a node."""
-
-    def start(self) -> None:
-        """Begin to work."""
-
-    def stop(self, deadline: float) -> None:
-        """Take on nothing more. May wait, up to `deadline` by the monotonic clock, for what is being received."""
-
-    def join(self, deadline: float) -> None:
-        """Wait for what is in hand, after the spool's queues are closed."""
-
-
-class Plan:
-    """What a configuration comes to: engines and destinations, and how to open the spool. Nothing of it runs."""
-
-    def __init__(self, config: Config) -> None:
-        """Raises ConfigError for what cannot work."""
-        self.config = config
-        key = node_key(config.key)
-        self.destinations = {name: _places(section, config) for name, section in config.destinations.items()}
-        self.spool().close()  # a fault in it is told before anything runs
-        self.treatments = {
-            route.called_ae_title: Treatment(
-                _deidentifier(key, route),
-                route.destinations,
-                _folder(config.spool.path, route, self.destinations),
-                route.acknowledge == "deidentified",
-            )
-            for route in config.routes
-        }
-        networks = config.admission.addresses
-        self.admission = Admission(
-            {route.called_ae_title: _callers(route) for route in config.routes},
-            tuple(map(ip_network, networks)) if networks is not None else None,
-        )
-        self.tls = [_acceptor_tls(section.tls) for section in config.listen]
-        self.limits = Limits(**config.limits.model_dump())
-        prepare()
-        self.key_id = next(iter(self.treatments.values())).deidentifier.key_id
-
-    def spool(self, announce: Announce | None = None) -> Spool:
-        """Open the spool, for one process. Raises ConfigError."""
-        section = self.config.spool
-        return Spool(section.path, list(self.destinations), section.reserve, section.fsync, announce)
-
-
-class Receiving:
-    """From the sockets to outgoing: receives, and de-identifies."""
-
-    def __init__(
-        self, plan: Plan, spool: Spool, listeners: Sequence[socket.socket], occupancy: OwnOccupancy, threads: int
-    ) -> None:
-        """`threads`: those that de-identify what is not in memory."""
-        self._treatments = plan.treatments
-        self._listeners = listeners
-        self._tls = plan.tls
-        self._workers = Workers(spool, plan.treatments, threads)
-        intake = Intake(spool, self._workers.work, self._refuses, self._work_at_once)
-        self._server = Server(intake, plan.admission, plan.limits, occupancy)
-
-    def start(self) -> None:
-        """Begin to work: the queue first, then the doors."""
-        self._workers.start()
-        for listener, tls in zip(self._listeners, self._tls, strict=True):
-            self._server.accept_from(listener, tls)
-
-    def stop(self, deadline: float) -> None:
-        """Receive what is being received to its end, and nothing more."""
-        self._server.drain(_left(deadline))
-        self._workers.stop()
-
-    def join(self, deadline: float) -> None:
-        """Wait for what is being de-identified."""
-        self._workers.join(_left(deadline))
-
-    def _refuses(self, request: StoreRequest, data_set: memoryview) -> bool:
-        context = {"CallingAETitle": request.calling_ae_title, "CalledAETitle": request.called_ae_title}
-        treatment = self._treatments[request.called_ae_title]
-        return treatment.deidentifier.refuses(data_set, request.transfer_syntax_uid, context)
-
-    def _work_at_once(self, request: StoreRequest, data_set: memoryview) -> bool:
-        return self._workers.work_at_once(
-            request.called_ae_title, request.calling_ae_title, data_set, request.transfer_syntax_uid
-        )
-
-
-class Delivering:
-    """From outgoing to the destinations; and back from quarantine, what has waited for a row in a table."""
-
-    def __init__(self, plan: Plan, spool: Spool) -> None:
-        section = plan.config.retry
-        back_off = BackOff(section.first, section.limit)
-        self._senders = [Sender(spool, name, places, back_off) for name, places in plan.destinations.items()]
-        tables = {
-            route: table
-            for route, treatment in plan.treatments.items()
-            if (table := table_of(treatment.deidentifier)) is not None
-        }
-        self._awaiting = Awaiting(plan.config.spool.path, tables)
-
-    def start(self) -> None:
-        """Begin to send."""
-        for sender in self._senders:
-            sender.start()
-        self._awaiting.start()
-
-    def stop(self, deadline: float) -> None:
-        """Send nothing more after what is being sent."""
-        self._awaiting.stop()
-        for sender in self._senders:
-            sender.stop()
-
-    def join(self, deadline: float) -> None:
-        """Wait for what is being sent."""
-        for sender in self._senders:
-            sender.join(_left(deadline))
-
-
-def _left(deadline: float) -> float:
-    return max(deadline - time.monotonic(), 0)
-
-
-def node_key(section: KeySection) -> bytes:
-    """The master key of a configuration, made now if it may be. Raises ConfigError."""
-    if section.create and not section.file.exists():
-        generate_key(section.file)
-        log.warning("key-made")
-    return load_key(section.file)
-
-
-def check(config: Config) -> None:
-    """Raise ConfigError for what a start with this configuration would stumble over, without changing anything."""
-    if not (config.key.create and not config.key.file.exists()):
-        load_key(config.key.file)
-    for listen in config.listen:
-        _acceptor_tls(listen.tls)
-    for name, section in config.destinations.items():
-        if isinstance(section, FolderSection):
-            _check_folder(name, section.path)
-        else:
-            _requestor_tls(section)
-
-
-def _listener(section: ListenSection) -> socket.socket:
+def _listener(setting: str, address: str, port: int) -> socket.socket:
     """Listen on an address. Raises ConfigError if that cannot be done."""
     deadline = time.monotonic() + _ADDRESS_PATIENCE
     while True:
         try:
-            return bind(section.address, section.port)
+            return bind(address, port)
         except (OSError, UnicodeError) as error:  # UnicodeError: not even a host name
             number = getattr(error, "errno", 0) or 0  # the resolver's own are below zero
             if number != errno.EADDRINUSE or time.monotonic() > deadline:
                 why = os.strerror(number) if number > 0 else "no such address"
-                raise ConfigError(f"listen: {section.address}:{section.port}: {why}") from None
+                raise ConfigError(f"{setting}: {address}:{port}: {why}") from None
             time.sleep(0.05)
-
-
-def _callers(route: RouteSection) -> frozenset[str] | None:
-    return frozenset(route.calling_ae_titles) if route.calling_ae_titles is not None else None
-
-
-def _deidentifier(key: bytes, route: RouteSection) -> Deidentifier:
-    return Deidentifier(key, route.project, with_changes(load_profile(route.profile), pixels=route.pixels))
-
-
-def _places(section: FolderSection | DicomSection, config: Config) -> Sequence[Destination]:
-    """A destination, once for each association with it."""
-    if isinstance(section, FolderSection):
-        try:
-            section.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"destination folder {section.path}: cannot be made: {error.strerror}") from None
-        if not os.access(section.path, os.W_OK | os.X_OK):
-            raise ConfigError(f"destination folder {section.path}: cannot be written to")
-        return [FolderDestination(section.path, Layout(section.layout), config.spool.fsync)]
-    titles = section.called_ae_title, section.calling_ae_title
-    peer = Peer(section.host, section.port, *titles, section.timeout, _requestor_tls(section))
-    return [DicomDestination(peer) for _ in range(section.associations)]
-
-
-def _folder(
-    spool: Path, route: RouteSection, destinations: Mapping[str, Sequence[Destination]]
-) -> FolderDestination | None:
-    """The only destination of a route, if it is a folder to which the results can be moved."""
-    only = destinations[route.destinations[0]][0] if len(route.destinations) == 1 else None
-    return only if isinstance(only, FolderDestination) and only.shares_file_system(spool) else None
-
-
-def _acceptor_tls(section: ListenTlsSection | None) -> AcceptorTls | None:
-    if section is None:
-        return None
-    subjects = frozenset(section.subjects) if section.subjects is not None else None
-    credentials = Credentials(section.certificate, section.key, section.ca, section.profile)
-    return AcceptorTls(credentials, section.client, subjects)
-
-
-def _requestor_tls(section: DicomSection) -> RequestorTls | None:
-    tls = section.tls
-    if tls is None:
-        return None
-    return RequestorTls(Credentials(tls.certificate, tls.key, tls.ca, tls.profile), tls.server_name or section.host)
-
-
-def _check_folder(name: str, path: Path) -> None:
-    existing = next(place for place in (path, *path.absolute().parents) if place.exists())
-    if not existing.is_dir():
-        raise ConfigError(f"destinations.{name}.path: {existing} is not a directory")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise ConfigError(f"destinations.{name}.path: {existing} cannot be written to")

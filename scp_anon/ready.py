@@ -74,6 +74,10 @@ class Ready:
         with self._changed:
             self._taken.discard(envelope.name)
 
+    def is_closed(self) -> bool:
+        """Whether nothing is taken any more."""
+        return self._closed
+
     def close(self) -> None:
         """Let everyone who waits go, now and from now on."""
         with self._changed:

@@ -28,20 +28,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import itertools
 import os
-import secrets
-import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from scp_anon.draft import Draft
 from scp_anon.envelope import Envelope
 from scp_anon.errors import ConfigError, Reason, Refused, SpoolFull
-from scp_anon.filesystem import kind_of_file_system, probe, sync_directory
+from scp_anon.filesystem import probe, sync_directory
+from scp_anon.places import Entry, Places
 from scp_anon.ready import Ready
 
 # An original that was being worked on when its process died is tried this often before it is set aside.
@@ -49,18 +47,9 @@ MAXIMUM_ATTEMPTS: Final = 3
 _CLOCK_TICK: Final = 100_000_000  # nanoseconds: longer than that of any clock that a file system goes by
 _ROOM_IS_KNOWN: Final = 0.1  # seconds for which a look at the free space holds
 _PROCESSING_FAILURE: Final = 0x0110  # PS3.7 C.5.5
-_NETWORK_FILE_SYSTEMS: Final = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "afs", "ncpfs")
-
 
 # Tells that an entry has been published for a destination.
 Announce: TypeAlias = "Callable[[str, Envelope], None]"
-
-
-class Entry(NamedTuple):
-    """An instance in the spool: its envelope, and the file; no file ("") for an original that is in memory only."""
-
-    envelope: Envelope
-    path: str
 
 
 class Spool:
@@ -87,15 +76,17 @@ class Spool:
         self._room_known_until = 0.0
         self._numbers = itertools.count()
         self._empty_since: dict[str, int] = {}
-        self._token = f"{os.getpid()}-{secrets.token_hex(4)}"
-        self._outgoing = {name: path / "outgoing" / name for name in destinations}
-        self._incoming = path / "incoming"
-        self._quarantine = path / "quarantine"
-        self._active = path / "active" / self._token
-        self._tmp = path / "tmp" / self._token
+        self._places = Places(path, destinations)
+        self._outgoing = self._places.outgoing
+        self._incoming = self._places.incoming
+        self._quarantine = self._places.quarantine
+        self._active = self._places.active
+        self._tmp = self._places.tmp
         try:
-            self._make_directories()
-            self._lock = self._open_own_places()
+            self._places.make()
+            with self._places.alone():
+                self._recover()
+                self._places.make_own()
             probe(self._tmp)
         except OSError as error:
             raise ConfigError(f"spool {path}: {error.strerror}") from None
@@ -111,10 +102,7 @@ class Spool:
     def close(self) -> None:
         """Give up this process's places; what is still in them, another process recovers."""
         self.close_queues()
-        with contextlib.suppress(OSError):
-            self._tmp.rmdir()
-            self._active.rmdir()
-        os.close(self._lock)
+        self._places.give_up()
 
     # ---------------------------------------------------------------- receiving
 
@@ -287,64 +275,20 @@ class Spool:
             self.departures[destination].forget(entry.envelope)
         return Entry(envelope, path)
 
-    # ---------------------------------------------------------------- opening
+    # ---------------------------------------------------------------- recovering
 
-    def _make_directories(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.path.chmod(0o700)
-        kind = kind_of_file_system(self.path)
-        if kind.startswith(_NETWORK_FILE_SYSTEMS):
-            raise ConfigError(f"spool {self.path}: is on {kind}; it needs a local file system")
-        for place in ("tmp", "active", "incoming", "quarantine", "outgoing"):
-            (self.path / place).mkdir(mode=0o700, exist_ok=True)
-        for directory in self._outgoing.values():
-            directory.mkdir(mode=0o700, exist_ok=True)
-        devices = {place.stat().st_dev for place in (self.path, *self.path.iterdir(), *self._outgoing.values())}
-        if len(devices) > 1:
-            raise ConfigError(f"spool {self.path}: its directories are on different file systems; they must be on one")
+    def recover(self) -> None:
+        """See to what dead processes have claimed. Raises OSError."""
+        with self._places.alone():
+            self._recover()
 
-    def _open_own_places(self) -> int:
-        """Recover dead processes' places and make our own, with nobody else at it; returns the lock that we hold."""
-        root = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(root, fcntl.LOCK_EX)
-            dead = {directory.name for directory in directories(self.path / "active") if self._recover(directory)}
-            alive = {directory.name for directory in directories(self.path / "active")} - dead
-            for directory in directories(self.path / "tmp"):
-                if directory.name not in alive:
-                    shutil.rmtree(directory, ignore_errors=True)
-            self._active.mkdir(mode=0o700)
-            self._tmp.mkdir(mode=0o700)
-            lock = os.open(self._active, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            return lock
-        finally:
-            os.close(root)
-
-    def _recover(self, directory: Path) -> bool:
-        """Return what a dead process had claimed to incoming, or set it aside if it keeps killing processes.
-
-        Returns whether the process is dead.
-        """
-        try:
-            lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
-            return True  # it ended just now, and well
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        else:
-            for entry in entries(directory):
-                if entry.envelope.attempt >= MAXIMUM_ATTEMPTS:
-                    self.quarantine(entry, Reason.TOO_MANY_ATTEMPTS)
-                else:
-                    os.rename(entry.path, f"{self._incoming}/{entry.envelope.name}")
-            with contextlib.suppress(OSError):  # something that is not ours is in it: left alone
-                directory.rmdir()
-            return True
-        finally:
-            os.close(lock)
+    def _recover(self) -> None:
+        """Have it claimed again, or set it aside if it keeps killing processes."""
+        for entry in self._places.abandoned():
+            if entry.envelope.attempt >= MAXIMUM_ATTEMPTS:
+                self.quarantine(entry, Reason.TOO_MANY_ATTEMPTS)
+            else:
+                _move(entry, f"{self._incoming}/{entry.envelope.name}")
 
     def _sync(self, descriptor: int) -> None:
         if self._durable:
@@ -360,22 +304,6 @@ def refusal(error: OSError) -> Refused:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return SpoolFull("no space left")
     return Refused(_PROCESSING_FAILURE, errno.errorcode.get(error.errno or 0, "OSError"))
-
-
-def directories(place: Path) -> list[Path]:
-    """The directories in a place of a spool, in the order of their names."""
-    return sorted(path for path in place.iterdir() if path.is_dir())
-
-
-def entries(directory: Path) -> Iterator[Entry]:
-    """The entries in a place of a spool, oldest first; files that are not ours are not among them."""
-    try:
-        paths = sorted(directory.iterdir())
-    except FileNotFoundError:
-        return  # the process whose place it was has ended
-    for path in paths:
-        with contextlib.suppress(ValueError):  # not ours: nothing that we could say of it
-            yield Entry(Envelope.parse(path.name), str(path))
 
 
 def _give_up(entry: Entry) -> None:

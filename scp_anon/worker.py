@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias
 
-from scp_anon import log
+from scp_anon import log, metrics
 from scp_anon.deid import PIXELS_SEEN, Deidentified, Deidentifier
 from scp_anon.destinations.folder import FolderDestination
 from scp_anon.draft import Draft
 from scp_anon.envelope import Envelope
 from scp_anon.errors import Filtered, Permanent, Reason, Refused, Transient, Undecodable
-from scp_anon.spool import Entry, Spool
+from scp_anon.places import Entry
+from scp_anon.spool import Spool
 
 # What to wait before an original is tried again that a full or failing disk kept from being published.
 _DISK_TROUBLE: Final = 10.0
@@ -120,7 +121,7 @@ class Workers:
         try:
             self._deidentify(entry, partial(_encoded, data_set, transfer_syntax_uid))
         except Filtered:
-            log.event("filtered", entry=entry.envelope.id, route=route)
+            _filtered(entry)
         except Exception:
             return False  # whatever it is, it comes again when the original is safe, and ends in quarantine
         return True
@@ -131,11 +132,12 @@ class Workers:
         except Undecodable as undecodable:
             self._quarantine(entry, undecodable.reason, undecodable.detail)
         except Filtered:
-            log.event("filtered", entry=entry.envelope.id, route=entry.envelope.route)
+            _filtered(entry)
             self._spool.discard(entry)
         except (OSError, Refused) as error:
             # Of our own disk, not of the instance: nothing is wrong with it.
             log.error("disk-trouble", entry=entry.envelope.id, detail=type(error).__name__)
+            metrics.DISK_TROUBLES.add()
             self._spool.put_back(entry, _DISK_TROUBLE)
         except Exception as error:
             # A fault of ours that this instance brings out. It fails closed, like everything that cannot be ruled on;
@@ -146,6 +148,7 @@ class Workers:
         treatment = self._treatments.get(entry.envelope.route)
         if treatment is None:
             raise Undecodable(Reason.UNKNOWN_ROUTE)
+        begun = time.perf_counter()
         # Below the disk reserve too: to work off what was acknowledged is what it is for, and makes room again.
         with self._spool.draft(_RESULT_MODE) as draft:
             with deidentified(treatment.deidentifier, context_of(entry.envelope)) as result:
@@ -153,6 +156,8 @@ class Workers:
                 place = _place(result, treatment.folder)
             if not self._hand_over(entry, draft, treatment, place):
                 self._spool.publish(entry, draft, treatment.destinations)
+        metrics.DEIDENTIFY.observe(time.perf_counter() - begun)
+        metrics.DEIDENTIFIED.add(entry.envelope.route)
 
     def _hand_over(self, entry: Entry, draft: Draft, treatment: Treatment, place: str) -> bool:
         """Put a result into the folder that is its only destination; returns False where that is for the sender."""
@@ -164,11 +169,18 @@ class Workers:
             self._spool.hand_over(entry, draft, partial(folder.take, place=place))
         except Transient:
             return False  # the sender will say so, and try again
+        metrics.DELIVERIES.add(treatment.destinations[0], "delivered")
         return True
 
     def _quarantine(self, entry: Entry, reason: Reason, detail: str) -> None:
         log.warning("quarantined", entry=entry.envelope.id, route=entry.envelope.route, reason=reason, detail=detail)
         self._spool.quarantine(entry, reason, detail)
+        metrics.QUARANTINED.add(reason)
+
+
+def _filtered(entry: Entry) -> None:
+    log.event("filtered", entry=entry.envelope.id, route=entry.envelope.route)
+    metrics.FILTERED.add(entry.envelope.route)
 
 
 def _place(result: Deidentified, folder: FolderDestination | None) -> str:

@@ -51,6 +51,7 @@ class Node:
             "routes": [{"called_ae_title": AE_TITLE, "project": "test", "pixels": "pass", "destinations": ["disk"]}],
             "destinations": {"disk": {"type": "folder", "path": str(self.out)}},
             "retry": {"first": "200ms", "limit": "1s"},
+            "operations": None,
             "log": {"level": "debug"},
             **changes,
         }

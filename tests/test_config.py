@@ -108,6 +108,8 @@ def test_example_of_the_design() -> None:
         "calling_ae_title": "SCP_ANON",
         "timeout": 60.0,
         "associations": 1,
+        "commitment": "none",
+        "commitment_timeout": 3600.0,
         "tls": None,
     }
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from scp_anon.delivery import BackOff, Sender
+from scp_anon.delivery import BackOff, Line, Sender
 from scp_anon.errors import Permanent, Reason, Transient
 from scp_anon.inspection import Inspection
-from scp_anon.spool import Entry, Spool
+from scp_anon.places import Entry
+from scp_anon.settlement import AtOnce
+from scp_anon.spool import Spool
 from tests.harness import eventually
 from tests.test_spool import committed, published
 
@@ -29,7 +31,7 @@ class Place:
         self.taken: list[bytes] = []
         self.ends: list[str] = []
 
-    def deliver(self, path: str, upcoming: Callable[[], object]) -> None:
+    def deliver(self, path: str, upcoming: Callable[[], object], again: bool = False) -> None:
         """Take it, unless `act` raises; it is called with the number of the attempt."""
         upcoming()
         self.tried.append(path)
@@ -53,10 +55,15 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
     opened.close()
 
 
+def lines(spool: Spool, *places: Place) -> list[Line]:
+    """An association with each of these places, which are one destination."""
+    return [Line(place, AtOnce(spool, "place", place)) for place in places]
+
+
 @contextlib.contextmanager
 def sending(spool: Spool, place: Place, back_off: BackOff = QUICK) -> Iterator[Sender]:
     """A sender that runs for the time of the block, and ends in good order."""
-    sender = Sender(spool, "place", [place], back_off)
+    sender = Sender(spool, "place", lines(spool, place), back_off)
     sender.start()
     try:
         yield sender
@@ -192,9 +199,9 @@ def test_stopped_at_once_while_it_waits(spool: Spool) -> None:
 
 def test_idle_lets_go(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """After some time without an entry the destination may close what it holds."""
-    from scp_anon import delivery
+    from scp_anon import settlement
 
-    monkeypatch.setattr(delivery, "_IDLE", 0.05)
+    monkeypatch.setattr(settlement, "_IDLE", 0.05)
     place = Place()
     with sending(spool, place):
         eventually(lambda: "idle" in place.ends)
@@ -247,7 +254,7 @@ def test_several_associations_share_a_queue(spool: Spool) -> None:
     places = [Place(act) for _ in range(3)]
     for number in range(30):
         queue(spool, str(number))
-    sender = Sender(spool, "place", places, QUICK)
+    sender = Sender(spool, "place", lines(spool, *places), QUICK)
     sender.start()
     eventually(lambda: not queued(spool))
     sender.stop()
@@ -278,7 +285,7 @@ def test_one_association_tries_while_there_is_trouble(spool: Spool) -> None:
     places = [Place(act) for _ in range(4)]
     for number in range(12):
         queue(spool, str(number))
-    sender = Sender(spool, "place", places, QUICK)
+    sender = Sender(spool, "place", lines(spool, *places), QUICK)
     sender.start()
     eventually(lambda: sum(len(place.tried) for place in places) > 8)
     most = 0

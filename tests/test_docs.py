@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import re
+import socket
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,12 @@ import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from scp_anon import Reason, config, log
+from scp_anon import Reason, config, log, metrics
 from scp_anon.cli import app
 from scp_anon.deid import ProfileFile, load_profile
 from scp_anon.deid.settings import ActionName, Option, RuleSection
+from scp_anon.inspection import Census, Inspection
+from scp_anon.operations import Facts, Operations
 from tests.harness import scp_anon
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,6 +77,28 @@ def test_every_log_field() -> None:
     """The table has each field of the log, and no other."""
     rows = [line for line in page("configuration.md").split("## The log")[1].splitlines() if line.startswith("| `")]
     assert set(re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in rows))) == set(log.FIELDS)
+
+
+def test_every_metric() -> None:
+    """The table has each metric with its labels, and no other."""
+    rows = [line.split("|") for line in page("operations.md").splitlines() if line.startswith("| `scp_anon")]
+    documented = {row[1].strip("` "): {name.strip() for name in row[2].split(",")} - {""} for row in rows}
+    told = {
+        family.name + "_total" * isinstance(family, metrics.Counter): set(family.labels) for family in metrics.FAMILIES
+    }
+    at_scrape = {name: labels for name, labels in documented.items() if name not in told}
+    assert told == {name: labels for name, labels in documented.items() if name in told}
+    facts = Facts(Path(), 0, "")
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Operations, "free", lambda self: 0)
+        patch.setattr(Operations, "census", lambda self: Census({"incoming": (0, 0.0)}, {"empty": 0}))
+        patch.setattr(Inspection, "__init__", lambda self, path: None)
+        exposed = {family.name: family.samples for family in Operations(listener, facts).metrics()}
+    assert at_scrape == {
+        name: set(samples[0].labels)
+        for name, samples in exposed.items()
+        if name in at_scrape or (name not in told and f"{name}_total" not in told)
+    }
 
 
 def commands() -> Iterator[tuple[str, Any]]:

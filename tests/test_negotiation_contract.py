@@ -29,6 +29,7 @@ from pynetdicom.pdu_primitives import (
     ImplementationClassUIDNotification,
     ImplementationVersionNameNotification,
     MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
 )
 from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_acceptor
 
@@ -63,6 +64,7 @@ HELD = {
     "pynetdicom.pdu_primitives.ImplementationClassUIDNotification",
     "pynetdicom.pdu_primitives.ImplementationVersionNameNotification",
     "pynetdicom.pdu_primitives.MaximumLengthNotification",
+    "pynetdicom.pdu_primitives.SCP_SCU_RoleSelectionNegotiation",
     "pynetdicom.presentation.PresentationContext",
     "pynetdicom.presentation.build_context",
     "pynetdicom.presentation.negotiate_as_acceptor",
@@ -217,6 +219,26 @@ def test_negotiation_results() -> None:
     )
     assert [(context.context_id, context.result) for context in results] == [(1, 0), (5, 3), (9, 4)]
     assert roles == []
+
+
+def test_roles() -> None:
+    """A requestor that wants to be the SCP says so in an item of the user information, and is answered by one."""
+    commitment = build_context("1.2.840.10008.1.20.1", IMPLICIT)
+    commitment.scu_role, commitment.scp_role = False, True
+    item = SCP_SCU_RoleSelectionNegotiation()
+    item.sop_class_uid, item.scu_role, item.scp_role = UID("1.2.840.10008.1.20.1"), False, True
+    request = primitive([proposed(1, "1.2.840.10008.1.20.1", IMPLICIT)])
+    request.user_information = [*request.user_information, item]
+    read = A_ASSOCIATE_RQ()
+    read.decode(A_ASSOCIATE_RQ(request).encode())
+    assert negotiation._roles(read.to_primitive()) == {"1.2.840.10008.1.20.1": (False, True)}
+    results, roles = negotiate_as_acceptor(
+        read.to_primitive().presentation_context_definition_list, [commitment], negotiation._roles(read.to_primitive())
+    )
+    assert [context.result for context in results] == [0]
+    assert [(role.sop_class_uid, bool(role.scu_role), bool(role.scp_role)) for role in roles] == [
+        ("1.2.840.10008.1.20.1", False, True)
+    ]
 
 
 def test_acceptor_order_wins() -> None:

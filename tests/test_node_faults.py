@@ -428,7 +428,7 @@ def test_below_the_reserve(tmp_path: Path) -> None:
         with Requestor(peer(node.port), [CT, VERIFICATION_CONTEXT]) as requestor:
             assert store(requestor, write_images(tmp_path / "i", 1)[0]) == 0xA700
             assert requestor.echo() == 0
-        assert node.is_at_rest()
+        eventually(node.is_at_rest)
 
 
 # ---------------------------------------------------------------------- starting and stopping

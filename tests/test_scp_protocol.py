@@ -17,12 +17,13 @@ from pynetdicom.presentation import build_context
 from scp_anon.dicom.part10 import FileMeta, encode_file_meta
 from scp_anon.dicom.uids import storage_sop_classes, transfer_syntaxes
 from scp_anon.errors import Aborted, AssociationError, Closed, Refused, Rejected
-from scp_anon.network import dimse, negotiation, pdu, scp
+from scp_anon.network import dimse, negotiation, pdu, service
 from scp_anon.network.admission import Admission
 from scp_anon.network.association import MAXIMUM_PDU_LENGTH, Association, Context
 from scp_anon.network.connection import Connection, connect
-from scp_anon.network.scp import Limits, Server
+from scp_anon.network.scp import Server
 from scp_anon.network.scu import VERIFICATION_CONTEXT, Peer, Requestor
+from scp_anon.network.service import Limits
 from scp_anon.network.storage import StoreRequest
 
 CT = Context("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
@@ -347,8 +348,8 @@ def test_store_without_a_data_set(port: int) -> None:
 @pytest.mark.parametrize("place", ["begin", "spill", "commit"])
 def test_storage_that_refuses(memory: Memory, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its status is the answer, after all has been read; the reception is discarded; the association goes on."""
-    monkeypatch.setattr(scp, "_BUFFER", 1 << 17)
-    monkeypatch.setattr(scp, "_SPILL", 1 << 17)
+    monkeypatch.setattr(service, "_BUFFER", 1 << 17)
+    monkeypatch.setattr(service, "_SPILL", 1 << 17)
     with serving(memory) as port:
         memory.refuse_at = place
         association = opened(port)
@@ -362,8 +363,8 @@ def test_storage_that_refuses(memory: Memory, place: str, monkeypatch: pytest.Mo
 
 def test_large_data_set_is_spilled(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     """The buffer stays as it is; what goes to the storage piece by piece is what was sent."""
-    monkeypatch.setattr(scp, "_BUFFER", 1 << 17)
-    monkeypatch.setattr(scp, "_SPILL", 1 << 18)
+    monkeypatch.setattr(service, "_BUFFER", 1 << 17)
+    monkeypatch.setattr(service, "_SPILL", 1 << 18)
     data = bytes(i % 251 for i in range(3_000_000))
     with serving(memory) as port:
         association = opened(port)
@@ -375,8 +376,8 @@ def test_large_data_set_is_spilled(memory: Memory, monkeypatch: pytest.MonkeyPat
 
 def test_limit_of_object_size(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Larger ones are refused (A700), spilled or not."""
-    monkeypatch.setattr(scp, "_BUFFER", 1 << 17)
-    monkeypatch.setattr(scp, "_SPILL", 1 << 17)
+    monkeypatch.setattr(service, "_BUFFER", 1 << 17)
+    monkeypatch.setattr(service, "_SPILL", 1 << 17)
     with serving(memory, Limits(object_size=200_000)) as port:
         association = opened(port)
         for size, expected in ((200_000, 0), (200_001, 0xA700), (900_000, 0xA700), (10, 0)):

@@ -26,10 +26,12 @@ from pynetdicom.pdu_primitives import (
 
 from scp_anon.dicom.uids import storage_sop_classes, transfer_syntaxes
 from scp_anon.errors import Refused
-from scp_anon.network import negotiation, scp
+from scp_anon.network import negotiation
+from scp_anon.network import service as service_module
 from scp_anon.network.admission import Admission
 from scp_anon.network.association import Association
-from scp_anon.network.scp import Limits, Server
+from scp_anon.network.scp import Server
+from scp_anon.network.service import Limits
 from scp_anon.network.storage import StoreRequest
 from tests import samples
 from tests.harness import eventually
@@ -714,7 +716,7 @@ def test_store_without_data_set(service: Service) -> None:
 @pytest.mark.parametrize("step", ["begin", "spill", "commit"])
 def test_storage_refuses(step: str, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its status is the answer, after all data was read; the instance is discarded; the association goes on."""
-    monkeypatch.setattr(scp, "_SPILL", 1 << 20)
+    monkeypatch.setattr(service_module, "_SPILL", 1 << 20)
     data = bytes(3 << 20)
     with service.peer() as peer:
         peer.associate()
@@ -733,7 +735,7 @@ def test_storage_refuses(step: str, service: Service, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("step", ["begin", "spill", "commit"])
 def test_storage_breaks(step: str, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error that nobody foresaw is no success: a failure or the end of this association, and of this one only."""
-    monkeypatch.setattr(scp, "_SPILL", 1 << 20)
+    monkeypatch.setattr(service_module, "_SPILL", 1 << 20)
     service.storage.faults[step] = OSError(5, "Input/output error")
     with service.peer() as peer:
         peer.associate()
@@ -756,7 +758,7 @@ def decode_status(content: bytes) -> int:
 
 def test_object_size_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A700 for what is larger, whether that shows at the end or on the way; what fits exactly is taken."""
-    monkeypatch.setattr(scp, "_SPILL", 1 << 20)
+    monkeypatch.setattr(service_module, "_SPILL", 1 << 20)
     for limit in (5000, 1_500_000):
         with serving(object_size=limit) as service, service.peer() as peer:
             peer.associate()
@@ -768,7 +770,7 @@ def test_object_size_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_large_object_in_pieces(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is spilled piece by piece, to the byte, and the association's buffer stays what it is."""
-    monkeypatch.setattr(scp, "_SPILL", 2 << 20)
+    monkeypatch.setattr(service_module, "_SPILL", 2 << 20)
     data = b"".join(struct.pack("<I", i) for i in range(5 << 18))
     with service.peer() as peer:
         peer.associate()

@@ -22,8 +22,9 @@ from scp_anon import ready
 from scp_anon.envelope import Envelope
 from scp_anon.errors import ConfigError, Reason, Refused, SpoolFull, Transient
 from scp_anon.inspection import Inspection
+from scp_anon.places import Entry
 from scp_anon.ready import Ready
-from scp_anon.spool import MAXIMUM_ATTEMPTS, Entry, Spool
+from scp_anon.spool import MAXIMUM_ATTEMPTS, Spool
 from tests.harness import eventually
 
 DESTINATIONS = ["one", "two"]
@@ -45,7 +46,7 @@ def published(spool: Spool, entry: Entry, destinations: list[str]) -> None:
 
 def crash(spool: Spool) -> None:
     """What is left of a process that was killed: its lock is gone, its places are not."""
-    os.close(spool._lock)
+    os.close(spool._places._lock)
 
 
 # What may happen, each as often as it is here: an original often goes the whole way, and is cut off anywhere on it.

@@ -15,14 +15,16 @@ MODULES = sorted((ROOT / "scp_anon").rglob("*.py"))
 # Lowest first. A module may import from its own row (within its package) and from rows above, never from below.
 LAYERS = [
     ["errors", "log", "version"],
-    ["filesystem", "envelope", "documents"],
-    ["ready", "draft", "announcements", "supervisor"],
+    ["metrics", "filesystem", "envelope", "documents", "service_manager"],
+    ["ready", "draft", "announcements", "supervisor", "places", "breaker"],
     ["spool", "dicom"],
     ["deid", "network", "exchange"],
     ["destinations"],
-    ["intake", "worker", "delivery", "config", "batch", "inspection"],
-    ["awaiting"],
-    ["node", "conformance"],
+    ["intake", "worker", "settlement", "config", "batch", "inspection"],
+    ["delivery", "awaiting", "operations"],
+    ["plan", "conformance"],
+    ["parts"],
+    ["node"],
     ["cli"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from scp_anon import config, log
+from scp_anon import config
 from scp_anon.conformance import statement
 from scp_anon.deid import ProfileFile
 from scp_anon.documents import Section
 from scp_anon.errors import ConfigError
-from scp_anon.node import check as check_config
 from scp_anon.node import serve as run
+from scp_anon.plan import check as check_config
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="The configuration file; without it, the embedded default.")
@@ -22,10 +22,11 @@ ConfigFile = Annotated[
 
 
 def serve(file: ConfigFile = None) -> None:
-    """Run the node until SIGTERM or SIGINT: it then finishes what is in hand. A second signal ends it at once."""
-    settings = config.load(file)
-    log.start(settings.log.level)
-    raise typer.Exit(run(settings))
+    """Run the node until SIGTERM or SIGINT: it then finishes what is in hand. A second signal ends it at once.
+
+    SIGHUP has the configuration read again, without an end to any association.
+    """
+    raise typer.Exit(run(lambda: config.load(file)))
 
 
 def check(file: ConfigFile = None) -> None:

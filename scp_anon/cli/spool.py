@@ -16,7 +16,7 @@ from scp_anon.cli.node import ConfigFile
 from scp_anon.deid import PIXELS_SEEN
 from scp_anon.errors import ConfigError
 from scp_anon.inspection import Inspection
-from scp_anon.spool import Entry
+from scp_anon.places import Entry
 
 queue = typer.Typer(name="queue", help="What waits to be de-identified or delivered.", no_args_is_help=True)
 quarantine = typer.Typer(name="quarantine", help="What was set aside, and why.", no_args_is_help=True)

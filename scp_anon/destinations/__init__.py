@@ -12,10 +12,11 @@ from typing import Protocol
 class Destination(Protocol):
     """One place to deliver to. Used by one thread."""
 
-    def deliver(self, path: str, upcoming: Callable[[], Iterable[str]]) -> None:
+    def deliver(self, path: str, upcoming: Callable[[], Iterable[str]], again: bool = False) -> None:
         """Deliver the DICOM file at `path`. Raises Transient or Permanent.
 
-        `upcoming` gives files that are likely to be next, for what can be prepared for them as well.
+        `upcoming` gives files that are likely to be next, for what can be prepared for them as well. `again`: this was
+        tried before, and it may be there already.
         """
 
     def idle(self) -> None:

@@ -25,7 +25,7 @@ class FolderDestination:
         self.layout = layout
         self._durable = durable
 
-    def deliver(self, path: str, upcoming: Callable[[], Iterable[str]]) -> None:
+    def deliver(self, path: str, upcoming: Callable[[], Iterable[str]], again: bool = False) -> None:
         """Put the instance into the folder, over an earlier one of the same name. Raises Transient or Permanent."""
         try:
             descriptor = os.open(path, os.O_RDONLY)
@@ -113,7 +113,7 @@ class FolderDestination:
 
 
 def _transient(error: OSError) -> Transient:
-    return Transient(f"folder: {errno.errorcode.get(error.errno or 0, 'OSError')}")
+    return Transient(f"folder: {errno.errorcode.get(error.errno or 0, 'OSError')}", of_destination=True)
 
 
 def _link(path: str, target: str) -> None:

@@ -80,6 +80,21 @@ class Association:
                 return first.context_id, dimse.decode(encoded)
             fragment = self.next_fragment()
 
+    def read_data_set(self, context_id: int, limit: int) -> bytes:
+        """Read a whole data set that has to be small. Raises as `next_fragment`."""
+        encoded = b""
+        while True:
+            fragment = self.next_fragment()
+            if fragment.control & pdu.COMMAND or fragment.context_id != context_id:
+                raise unexpected("a command set in the midst of a data set")
+            if len(encoded) + fragment.length > limit:
+                raise invalid("a data set that is too long")
+            part = bytearray(fragment.length)
+            self.connection.read_into(memoryview(part))
+            encoded += part
+            if fragment.control & pdu.LAST:
+                return encoded
+
     def send_command(self, context_id: int, command: bytes) -> None:
         """Send a command set that fits one PDU, as all of ours do. Raises Closed."""
         header = pdu.data_header(context_id, pdu.COMMAND | pdu.LAST, len(command))

@@ -7,6 +7,7 @@ keeps our own replies from waiting.
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import sys
@@ -112,6 +113,14 @@ class Connection:
                     left[first] = left[first][sent:]
         except OSError as error:
             raise Closed(f"sending failed: {_name(error)}") from None
+
+    def has_input(self) -> bool:
+        """Whether there is something to be read, or the end of the connection, without waiting for it."""
+        if self._end > self._start or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
+            return True
+        look = select.poll()
+        look.register(self._socket, select.POLLIN)
+        return bool(look.poll(0))
 
     def interrupt(self) -> None:
         """Make a receive that waits, in whatever thread, see the end of the connection."""

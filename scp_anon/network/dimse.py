@@ -1,4 +1,4 @@
-"""Command sets of the DIMSE services C-STORE and C-ECHO (PS3.7 6.3, 9.3, Annex E), for both roles.
+"""Command sets of C-STORE and C-ECHO, for both roles, and of what storage commitment needs (PS3.7 6.3, 9.3, 10.3).
 
 A command set is implicit VR little endian whatever the presentation context. Here it is a dict: element number (the
 group is 0000) → raw value.
@@ -23,10 +23,16 @@ PRIORITY: Final = 0x0700
 COMMAND_DATA_SET_TYPE: Final = 0x0800
 STATUS: Final = 0x0900
 ERROR_COMMENT: Final = 0x0902
+REQUESTED_SOP_CLASS_UID: Final = 0x0003
 AFFECTED_SOP_INSTANCE_UID: Final = 0x1000
+REQUESTED_SOP_INSTANCE_UID: Final = 0x1001
+EVENT_TYPE_ID: Final = 0x1002
+ACTION_TYPE_ID: Final = 0x1008
 
 C_STORE_RQ: Final = 0x0001
 C_ECHO_RQ: Final = 0x0030
+N_EVENT_REPORT_RQ: Final = 0x0100
+N_ACTION_RQ: Final = 0x0130
 C_CANCEL_RQ: Final = 0x0FFF
 RESPONSE: Final = 0x8000
 
@@ -96,7 +102,7 @@ def response(request: CommandSet, status: int, comment: str = "") -> bytes:
         COMMAND_DATA_SET_TYPE: _us.pack(NO_DATA_SET),
         STATUS: _us.pack(status),
     }
-    for element in (AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID):
+    for element in (AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID, EVENT_TYPE_ID):
         if element in request:
             elements[element] = request[element]
     if comment:
@@ -126,5 +132,19 @@ def echo_request(message_id: int, sop_class_uid: str) -> bytes:
             COMMAND_FIELD: _us.pack(C_ECHO_RQ),
             MESSAGE_ID: _us.pack(message_id),
             COMMAND_DATA_SET_TYPE: _us.pack(NO_DATA_SET),
+        }
+    )
+
+
+def action_request(message_id: int, sop_class_uid: str, sop_instance_uid: str, action_type_id: int) -> bytes:
+    """An encoded N-ACTION-RQ, whose Action Information follows (PS3.7 10.3.4)."""
+    return encode(
+        {
+            REQUESTED_SOP_CLASS_UID: sop_class_uid.encode("ascii"),
+            COMMAND_FIELD: _us.pack(N_ACTION_RQ),
+            MESSAGE_ID: _us.pack(message_id),
+            COMMAND_DATA_SET_TYPE: _us.pack(_DATA_SET),
+            REQUESTED_SOP_INSTANCE_UID: sop_instance_uid.encode("ascii"),
+            ACTION_TYPE_ID: _us.pack(action_type_id),
         }
     )

@@ -17,6 +17,7 @@ from pynetdicom.pdu_primitives import (
     ImplementationClassUIDNotification,
     ImplementationVersionNameNotification,
     MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
 )
 from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_acceptor
 
@@ -31,6 +32,7 @@ from scp_anon.dicom.uids import (
 from scp_anon.errors import Aborted, Rejected
 from scp_anon.network import pdu
 from scp_anon.network.association import MAXIMUM_PDU_LENGTH, Association, Context, invalid, unexpected
+from scp_anon.network.commitment import STORAGE_COMMITMENT
 from scp_anon.network.connection import Connection
 
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
@@ -74,16 +76,23 @@ def read_request(connection: Connection) -> Request:
     return Request(*titles, primitive)
 
 
+class Services(NamedTuple):
+    """What an association is for, besides verification: to store to us, to report storage commitment to us."""
+
+    storage: bool = True
+    commitment: bool = False
+
+
 def prepare() -> None:
     """Make what all acceptors share, so that the first association need not wait for it, in any process."""
-    _supported()
+    _supported(Services())
 
 
-def accept(connection: Connection, request: Request) -> Association:
+def accept(connection: Connection, request: Request, services: Services) -> Association:
     """Negotiate presentation contexts, and send the A-ASSOCIATE-AC. Raises Closed, Aborted for an invalid request."""
     proposed = request.primitive.presentation_context_definition_list
     try:
-        results, _ = negotiate_as_acceptor(proposed, _supported())
+        results, roles = negotiate_as_acceptor(proposed, _supported(services), _roles(request.primitive))
         answer = A_ASSOCIATE()
         answer.application_context_name = UID(APPLICATION_CONTEXT)
         answer.calling_ae_title = request.primitive.calling_ae_title
@@ -91,7 +100,7 @@ def accept(connection: Connection, request: Request) -> Association:
         answer.result = _ACCEPTANCE
         answer.result_source = 1
         answer.presentation_context_definition_results_list = results
-        answer.user_information = _user_information()
+        answer.user_information = [*_user_information(), *roles]
         encoded = A_ASSOCIATE_AC(answer).encode()
     except (ValueError, TypeError, IndexError, AttributeError):
         raise invalid("presentation contexts that cannot be negotiated") from None
@@ -167,11 +176,30 @@ def _read_pdu(connection: Connection, expected: int) -> bytes:
 
 
 @cache
-def _supported() -> list[PresentationContext]:
-    """What we accept: every storage SOP class in every usable transfer syntax, and verification."""
-    every = list(transfer_syntaxes())
-    contexts = [build_context(sop_class, every) for sop_class in storage_sop_classes()]
-    return [*contexts, build_context(VERIFICATION, [EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN])]
+def _supported(services: Services) -> list[PresentationContext]:
+    """What we accept: every storage SOP class in every usable transfer syntax, verification, and reports."""
+    plain = [EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN]
+    contexts = [build_context(VERIFICATION, plain)]
+    if services.storage:
+        every = list(transfer_syntaxes())
+        contexts += [build_context(sop_class, every) for sop_class in storage_sop_classes()]
+    if services.commitment:
+        reports = build_context(STORAGE_COMMITMENT, plain)
+        reports.scu_role, reports.scp_role = False, True  # the one that asks for the association is the SCP
+        contexts.append(reports)
+    return contexts
+
+
+def _roles(primitive: A_ASSOCIATE) -> dict[UID, tuple[bool | None, bool | None]]:
+    """The roles that the requestor of an association proposes (PS3.7 D.3.3.4): SOP class → as SCU, as SCP.
+
+    Only that of storage commitment is looked at: for all else the requestor is the SCU, as it is without.
+    """
+    return {
+        item.sop_class_uid: (bool(item.scu_role), bool(item.scp_role))
+        for item in primitive.user_information
+        if isinstance(item, SCP_SCU_RoleSelectionNegotiation) and item.sop_class_uid == STORAGE_COMMITMENT
+    }
 
 
 def _proposed(context_id: int, context: Context) -> PresentationContext:

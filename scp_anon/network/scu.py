@@ -1,10 +1,10 @@
-"""The service class user: C-STORE and C-ECHO as requestor (PS3.4 Annexes A and B, PS3.7 9.1)."""
+"""The service class user: C-STORE, C-ECHO and storage commitment as requestor (PS3.4 Annexes A, B and J, PS3.7 9.1)."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple, Self
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Self
 from scp_anon.dicom.part10 import META_LIMIT, FileMeta, read_file_meta
 from scp_anon.dicom.uids import IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from scp_anon.errors import Aborted, AssociationError, Closed
-from scp_anon.network import dimse, negotiation, pdu
+from scp_anon.network import commitment, dimse, negotiation, pdu
 from scp_anon.network.association import Association, Context, ReleaseRequested, unexpected
 from scp_anon.network.connection import Connection, connect
 from scp_anon.network.tls import RequestorTls
@@ -35,10 +35,14 @@ class Peer(NamedTuple):
 
 
 class Requestor:
-    """An association that we have asked for, on which instances are sent one after the other."""
+    """An association that we have asked for, on which instances are sent one after the other.
+
+    `reports`: what has been told of storage commitment on it, whenever that was.
+    """
 
     def __init__(self, peer: Peer, proposals: Iterable[Context]) -> None:
         """Open the association, with at most 128 proposals. Raises AssociationError."""
+        self.reports: list[commitment.Report] = []
         connected = connect(peer.host, peer.port, peer.timeout)
         connection = Connection(peer.tls.wrap(connected, peer.timeout) if peer.tls else connected, peer.timeout)
         try:
@@ -87,6 +91,34 @@ class Requestor:
             head = []
         return self._response(message_id, dimse.C_STORE_RQ)
 
+    def request_commitment(self, transaction_uid: str, references: Sequence[commitment.Reference]) -> int:
+        """Ask the peer to commit to instances that it has stored; returns the status. Raises AssociationError."""
+        context_id = self._contexts[commitment.CONTEXT]
+        message_id = self._next_message_id()
+        command = dimse.action_request(
+            message_id, commitment.STORAGE_COMMITMENT, commitment.INSTANCE, commitment.REQUEST_COMMITMENT
+        )
+        content = memoryview(commitment.action_information(transaction_uid, references))
+        head = pdu.data_header(context_id, pdu.COMMAND | pdu.LAST, len(command))
+        self._association.connection.send(head, command, *_fragments(context_id, content, self._fragment, True))
+        return self._response(message_id, dimse.N_ACTION_RQ)
+
+    def listen(self) -> None:
+        """Hear what the peer has to say by itself, if it has said something. Raises AssociationError."""
+        while self._association.connection.has_input():
+            context_id, command = self._association.read_command()
+            if not self._is_report(context_id, command):
+                raise unexpected("a message that nobody has asked for")
+
+    def _is_report(self, context_id: int, command: dimse.CommandSet) -> bool:
+        """Whether a command is that of a report of storage commitment, which is then read to its end."""
+        if dimse.number(command, dimse.COMMAND_FIELD) != dimse.N_EVENT_REPORT_RQ:
+            return False
+        if self._association.contexts[context_id].abstract_syntax != commitment.STORAGE_COMMITMENT:
+            return False
+        self.reports.append(commitment.receive_report(self._association, context_id, command))
+        return True
+
     def release(self) -> None:
         """End the association in good order; nothing is raised, as nothing hangs on it."""
         connection = self._association.connection
@@ -118,7 +150,9 @@ class Requestor:
     def _response(self, message_id: int, field: int) -> int:
         """Read the response to a request; returns its status. Raises AssociationError."""
         try:
-            _, command = self._association.read_command()
+            context_id, command = self._association.read_command()
+            while self._is_report(context_id, command):
+                context_id, command = self._association.read_command()
         except ReleaseRequested:
             _say(self._association.connection, pdu.release_reply())
             raise Closed("the peer released the association instead of a response") from None

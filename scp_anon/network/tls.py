@@ -97,6 +97,10 @@ class _Context:
         return context
 
 
+class Unlisted(Closed):
+    """The peer's certificate is good, but of nobody who may come."""
+
+
 class AcceptorTls:
     """TLS on one of our own addresses."""
 
@@ -117,7 +121,7 @@ class AcceptorTls:
             raise Closed(f"TLS handshake failed: {_reason(error)}") from None
         if self._subjects is not None and self._subjects.isdisjoint(_names(wrapped)):
             wrapped.close()
-            raise Closed("TLS client certificate is of no subject that is listed")
+            raise Unlisted("TLS client certificate is of no subject that is listed")
         return wrapped
 
 
