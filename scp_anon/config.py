@@ -97,6 +97,9 @@ class SpoolSection(Section):
     fsync: bool = Field(
         True, description="Bring everything to stable storage before it is acknowledged. False may lose instances."
     )
+    encrypt: bool = Field(
+        default=False, description="Seal originals on the disk by AES-256-GCM, with a key derived from the master key."
+    )
 
 
 class AdmissionSection(Section):

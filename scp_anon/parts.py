@@ -107,7 +107,7 @@ class Receiving:
         self._spool = spool
         self._listeners = listeners
         self._tls = plan.tls
-        self._workers = Workers(spool, plan.treatments, threads)
+        self._workers = Workers(spool, plan.treatments, threads, plan.unseal)
         intake = Intake(spool, self._workers.work, self._refuses, self._work_at_once)
         self._server = Server(intake, plan.admission, plan.limits, occupancy, lambda report: reports.tell(*report))
 

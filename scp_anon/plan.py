@@ -23,6 +23,7 @@ from scp_anon.network.negotiation import prepare
 from scp_anon.network.scu import Peer
 from scp_anon.network.service import Limits
 from scp_anon.network.tls import AcceptorTls, Credentials, RequestorTls
+from scp_anon.sealing import Seal
 from scp_anon.spool import Announce, Spool
 from scp_anon.worker import Treatment
 
@@ -34,6 +35,9 @@ class Plan:
         """Raises ConfigError for what cannot work."""
         self.config = config
         key = node_key(config.key)
+        # What is sealed already is read, also when nothing more is to be.
+        self.unseal = Seal(key)
+        self.seal = self.unseal if config.spool.encrypt else None
         self.destinations = {name: _places(section, config) for name, section in config.destinations.items()}
         self.spool().close()  # a fault in it is told before anything runs
         self.treatments = {
@@ -60,7 +64,7 @@ class Plan:
     def spool(self, announce: Announce | None = None) -> Spool:
         """Open the spool, for one process. Raises ConfigError."""
         section = self.config.spool
-        return Spool(section.path, list(self.destinations), section.reserve, section.fsync, announce)
+        return Spool(section.path, list(self.destinations), section.reserve, section.fsync, announce, self.seal)
 
     def settings(self) -> dict[str, str]:
         """Every setting with its value, the content of profiles among them: to tell what a reload has changed."""

@@ -41,6 +41,7 @@ from scp_anon.errors import ConfigError, Reason, Refused, SpoolFull
 from scp_anon.filesystem import probe, sync_directory
 from scp_anon.places import Entry, Places
 from scp_anon.ready import Ready
+from scp_anon.sealing import Seal
 
 # An original that was being worked on when its process died is tried this often before it is set aside.
 MAXIMUM_ATTEMPTS: Final = 3
@@ -62,16 +63,18 @@ class Spool:
         reserve: int = 0,
         durable: bool = True,
         announce: Announce | None = None,
+        seal: Seal | None = None,
     ) -> None:
         """Open the spool, make what is missing, and recover what dead processes left.
 
         `reserve`: bytes of the file system that stay free. `durable`: False leaves out every fsync, and with it the
-        promise. `announce`: tells of each entry that is published, where another process delivers it. Raises
-        ConfigError where the directory cannot keep the promise.
+        promise. `announce`: tells of each entry that is published, where another process delivers it. `seal`: what
+        originals are sealed with, if they are. Raises ConfigError where the directory cannot keep the promise.
         """
         self.path = path
         self._reserve = reserve
         self._durable = durable
+        self._seal = seal
         self._has_room = False
         self._room_known_until = 0.0
         self._numbers = itertools.count()
@@ -106,10 +109,17 @@ class Spool:
 
     # ---------------------------------------------------------------- receiving
 
-    def draft(self, mode: int = 0o600) -> Draft:
-        """A new file to write to; nobody else gets into its directory, whatever its `mode`. Raises Refused."""
+    def draft(self) -> Draft:
+        """A new file for an original. Raises Refused."""
+        return self._draft(0o600, self._seal)
+
+    def draft_of_result(self, mode: int = 0o600) -> Draft:
+        """A new file for a result; nobody else gets into its directory, whatever its `mode`. Raises Refused."""
+        return self._draft(mode, None)
+
+    def _draft(self, mode: int, seal: Seal | None) -> Draft:
         try:
-            return Draft(f"{self._tmp}/{next(self._numbers)}", mode)
+            return Draft(f"{self._tmp}/{next(self._numbers)}", mode, seal)
         except OSError as error:
             raise refusal(error) from None
 
@@ -135,6 +145,7 @@ class Spool:
         place = self._active if claimed else self._incoming
         entry = Entry(envelope, f"{place}/{envelope.name}")
         try:
+            draft.finish()
             self._sync(draft.descriptor)
             draft.move(entry.path)
             self._sync_directory(place)

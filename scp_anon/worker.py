@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias
@@ -13,10 +13,13 @@ from typing import Final, TypeAlias
 from scp_anon import log, metrics
 from scp_anon.deid import PIXELS_SEEN, Deidentified, Deidentifier
 from scp_anon.destinations.folder import FolderDestination
+from scp_anon.dicom.normalise import NORMALISED_LIMIT
+from scp_anon.dicom.skim import long_values
 from scp_anon.draft import Draft
 from scp_anon.envelope import Envelope
 from scp_anon.errors import Filtered, Permanent, Reason, Refused, Transient, Undecodable
 from scp_anon.places import Entry
+from scp_anon.sealing import Seal, Sealed, is_sealed
 from scp_anon.spool import Spool
 
 # What to wait before an original is tried again that a full or failing disk kept from being published.
@@ -51,8 +54,31 @@ def context_of(envelope: Envelope) -> dict[str, str]:
     return context
 
 
-def _opened(path: str, deidentifier: Deidentifier, context: Mapping[str, str]) -> AbstractContextManager[Deidentified]:
-    return deidentifier.opened(path, context)
+@contextmanager
+def _opened(
+    path: str, seal: Seal | None, deidentifier: Deidentifier, context: Mapping[str, str]
+) -> Iterator[Deidentified]:
+    with open(path, "rb", buffering=0) as file:
+        if is_sealed(file.fileno()):
+            if seal is None:
+                raise Undecodable(Reason.CANNOT_BE_UNSEALED, "spool.encrypt is off")
+            yield _unsealed(seal.open(file.fileno()), deidentifier, context)
+            return
+    with deidentifier.opened(path, context) as result:
+        yield result
+
+
+def _unsealed(sealed: Sealed, deidentifier: Deidentifier, context: Mapping[str, str]) -> Deidentified:
+    """A sealed original. Of a large one, pixels are unsealed as they are written, and are not in memory."""
+    pixels = long_values(sealed.read, sealed.size)
+    if pixels:
+        result = deidentifier.mapped(sealed.mapped(pixels), sealed.copy, context)
+        if result.copy is not None:
+            return result
+    # It had to be normalised, or nothing can be left out: then all of it has to be there.
+    if sealed.size > NORMALISED_LIMIT:
+        raise Undecodable(Reason.TOO_LARGE_TO_NORMALISE)
+    return deidentifier.deidentify(sealed.mapped(), context)
 
 
 def _encoded(
@@ -64,9 +90,12 @@ def _encoded(
 class Workers:
     """The pool. Whatever happens to an original, it ends in outgoing or in quarantine, or stays where it was."""
 
-    def __init__(self, spool: Spool, treatments: Mapping[str, Treatment], threads: int) -> None:
-        """`treatments`: by route."""
+    def __init__(
+        self, spool: Spool, treatments: Mapping[str, Treatment], threads: int, seal: Seal | None = None
+    ) -> None:
+        """`treatments`: by route. `seal`: of originals, where they are sealed."""
         self._spool = spool
+        self._seal = seal
         self._treatments = treatments
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._run, name=f"worker-{i}", daemon=True) for i in range(threads)]
@@ -96,7 +125,7 @@ class Workers:
                 if self._stopping.is_set():
                     self._spool.put_back(entry)
                     return
-                self._work(entry, partial(_opened, entry.path))
+                self._work(entry, partial(_opened, entry.path, self._seal))
             except OSError as error:
                 # Not even a rename went well. The original stays where it is; the thread lives on.
                 log.error("disk-trouble", detail=type(error).__name__)
@@ -150,7 +179,7 @@ class Workers:
             raise Undecodable(Reason.UNKNOWN_ROUTE)
         begun = time.perf_counter()
         # Below the disk reserve too: to work off what was acknowledged is what it is for, and makes room again.
-        with self._spool.draft(_RESULT_MODE) as draft:
+        with self._spool.draft_of_result(_RESULT_MODE) as draft:
             with deidentified(treatment.deidentifier, context_of(entry.envelope)) as result:
                 result.write(draft.descriptor)
                 place = _place(result, treatment.folder)

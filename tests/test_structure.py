@@ -16,7 +16,8 @@ MODULES = sorted((ROOT / "scp_anon").rglob("*.py"))
 LAYERS = [
     ["errors", "log", "version"],
     ["metrics", "filesystem", "envelope", "documents", "service_manager"],
-    ["ready", "draft", "announcements", "supervisor", "places", "breaker"],
+    ["ready", "sealing", "announcements", "supervisor", "places", "breaker"],
+    ["draft"],
     ["spool", "dicom"],
     ["deid", "network", "exchange"],
     ["destinations"],

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from io import BytesIO
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO, Final
 
 import typer
 from pydicom import dcmread
@@ -13,10 +14,13 @@ from pydicom.dataset import Dataset
 
 from scp_anon import config
 from scp_anon.cli.node import ConfigFile
-from scp_anon.deid import PIXELS_SEEN
+from scp_anon.deid import PIXELS_SEEN, load_key
 from scp_anon.errors import ConfigError
 from scp_anon.inspection import Inspection
 from scp_anon.places import Entry
+from scp_anon.sealing import Seal, is_sealed
+
+_HEADERS: Final = 64 << 20  # bytes of a sealed file that are unsealed to be shown
 
 queue = typer.Typer(name="queue", help="What waits to be de-identified or delivered.", no_args_is_help=True)
 quarantine = typer.Typer(name="quarantine", help="What was set aside, and why.", no_args_is_help=True)
@@ -71,7 +75,7 @@ def show_quarantine(
 ) -> None:
     """Show an entry: its envelope, and the tags, VRs and lengths of its data set. Values only if asked for."""
     for entry in _chosen(_inspection(file).quarantined(), [identifier], False):
-        _show_entry(entry, show_values)
+        _show_entry(entry, show_values, config.load(file).key.file)
 
 
 @quarantine.command("release")
@@ -134,15 +138,25 @@ def _chosen(entries: Iterable[Entry], ids: list[str], every: bool) -> list[Entry
     return chosen
 
 
-def _show_entry(entry: Entry, show_values: bool) -> None:
+def _show_entry(entry: Entry, show_values: bool, key: Path) -> None:
     for name, value in entry.envelope._asdict().items():
         typer.echo(f"{name}: {value}")
     typer.echo(f"size: {Path(entry.path).stat().st_size}")
     try:
-        _show(dcmread(entry.path, force=True, stop_before_pixels=True), show_values, "")
+        with open(entry.path, "rb") as file:
+            _show(dcmread(_readable(file, key), force=True, stop_before_pixels=True), show_values, "")
+    except ConfigError:
+        raise
     except Exception as error:
         # Whatever is wrong with it brought it here; the message may hold a value.
         typer.echo(f"the data set cannot be read further ({type(error).__name__})")
+
+
+def _readable(file: BinaryIO, key: Path) -> BinaryIO:
+    """A file as it was received: of a sealed one, as much as headers may take. Raises Undecodable, ConfigError."""
+    if not is_sealed(file.fileno()):
+        return file
+    return BytesIO(Seal(load_key(key)).open(file.fileno()).read(0, _HEADERS))
 
 
 def _show(data_set: Dataset, show_values: bool, indent: str) -> None:

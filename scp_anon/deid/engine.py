@@ -6,12 +6,13 @@ Everything goes through the one splicing pass. What the pass cannot read as it i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
@@ -51,6 +52,10 @@ _LONG: Final = frozenset(vr.encode("ascii") for vr in LONG_VRS)
 _LONGEST_FACT: Final = 1 << 16
 
 
+# Copies a range of the original to an open file: descriptor, start, stop.
+Copy: TypeAlias = Callable[[int, int, int], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Deidentified:
     """A de-identified instance, not yet put together: `head` and `pieces`, whose ranges are of `buffer`."""
@@ -58,8 +63,8 @@ class Deidentified:
     meta: FileMeta
     buffer: Buffer
     pieces: list[Piece]
-    source: int | None = None
-    """The open file that `buffer` is a map of: long ranges are copied from it inside the kernel."""
+    copy: Copy | None = None
+    """Copies a long range of the original to an open file, without its going through `buffer`."""
     made: Mapping[int, bytes] = field(default_factory=dict)
     """Tag → new element, of those that are new at the top level."""
 
@@ -102,12 +107,12 @@ class Deidentified:
         for piece in self.pieces:
             if isinstance(piece, bytes):
                 pending.append(piece)
-            elif self.source is None or piece[1] - piece[0] < _KERNEL_COPY:
+            elif self.copy is None or piece[1] - piece[0] < _KERNEL_COPY:
                 pending.append(original[piece[0] : piece[1]])
             else:
                 write_all(descriptor, pending)
                 pending = []
-                copy_range(self.source, descriptor, *piece)
+                self.copy(descriptor, *piece)
         write_all(descriptor, pending)
 
 
@@ -180,8 +185,15 @@ class Deidentifier:
     def opened(self, path: str | Path, context: Mapping[str, str] | None = None) -> Iterator[Deidentified]:
         """De-identify the file at `path`, open for the time of the block. Raises as `deidentify`, and OSError."""
         with opened(path) as (buffer, mapped):
-            result = self.deidentify(buffer, context)
-            yield replace(result, source=mapped) if mapped is not None and result.buffer is buffer else result
+            yield self.mapped(buffer, partial(copy_range, mapped) if mapped is not None else None, context)
+
+    def mapped(self, buffer: Buffer, copy: Copy | None, context: Mapping[str, str] | None = None) -> Deidentified:
+        """De-identify the DICOM file in `buffer`, whose long values are copied by `copy`. Raises as `deidentify`.
+
+        Where there is a `copy`, long values of pixel data need not be in the buffer (`dicom.skim`).
+        """
+        result = self.deidentify(buffer, context)
+        return replace(result, copy=copy) if result.buffer is buffer else result
 
     def file(self, source: str | Path, target: Path) -> FileMeta:
         """De-identify the file `source` into the new file `target`; returns the new File Meta Information.
