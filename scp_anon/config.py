@@ -122,7 +122,7 @@ class ListenTlsSection(Section):
     subjects: list[str] | None = Field(
         default=None, min_length=1, description="Common names or DNS names that a client's certificate may be of."
     )
-    profile: Literal["b12", "b13"] = Field(default="b12", description="b12: BCP 195; b13: with stronger ciphers only.")
+    profile: Literal["b12", "b13"] = Field(default="b12", description="b12: BCP 195; b13: the modified one.")
 
     @model_validator(mode="after")
     def _check_client(self) -> Self:

@@ -158,11 +158,15 @@ def test_server_that_is_not_the_one_meant(tmp_path: Path, pki: Pki, others: Pki)
 
 
 def test_old_protocols_and_weak_ciphers(tmp_path: Path, pki: Pki) -> None:
-    """TLS 1.1 is not spoken, nor TLS 1.2 without forward secrecy; b13 does without AES 128 as well."""
+    """TLS 1.2 is not spoken without forward secrecy and authenticated encryption; b13 takes all that it lists."""
     for profile, ciphers, is_taken in (
         ("b12", "ECDHE-ECDSA-AES128-GCM-SHA256", True),
-        ("b13", "ECDHE-ECDSA-AES128-GCM-SHA256", False),
+        ("b13", "ECDHE-ECDSA-AES128-GCM-SHA256", True),
         ("b13", "ECDHE-ECDSA-AES256-GCM-SHA384", True),
+        ("b13", "ECDHE-ECDSA-CHACHA20-POLY1305", True),
+        ("b13", "ECDHE-ECDSA-AES256-CCM", True),
+        ("b12", "ECDHE-ECDSA-AES256-CCM", False),
+        ("b13", "ECDHE-ECDSA-AES256-SHA384", False),
         ("b12", "ECDHE-ECDSA-AES256-SHA384", False),
     ):
         with secured(tmp_path / f"{profile} {ciphers}", pki, profile=profile) as node:
