@@ -45,7 +45,7 @@ def _networking(config: Config) -> Iterator[str]:
     yield "operations; maximum PDU 131072. C-STORE status: 0000 when the instance is on stable storage (or its"
     yield "result, where a route has acknowledge: deidentified); A700 when there is no room; A900 when the data set is"
     yield "of another instance than the command; 0124 when a profile refuses it."
-    yield "Storage Commitment is not offered."
+    yield "Storage Commitment is not offered: originals are not kept."
     yield ""
     for listen in config.listen:
         tls = (
@@ -59,7 +59,14 @@ def _networking(config: Config) -> Iterator[str]:
     for name, section in config.destinations.items():
         if isinstance(section, DicomSection):
             tls = f"; TLS by PS3.15 {_TLS[section.tls.profile]}" if section.tls else ""
-            yield f"- {name}: called AE title {section.called_ae_title}, calling {section.calling_ae_title}{tls}"
+            committing = (
+                "; Storage Commitment Push Model 1.2.840.10008.1.20.1 as SCU, with N-EVENT-REPORT on the same"
+                " association, or on one that the SCP opens to us in the SCP role"
+                if section.commitment == "required"
+                else ""
+            )
+            titles = f"called AE title {section.called_ae_title}, calling {section.calling_ae_title}"
+            yield f"- {name}: {titles}{tls}{committing}"
         else:
             yield f"- {name}: a folder"
     yield ""
@@ -162,4 +169,6 @@ def _rest() -> Iterator[str]:
     yield ""
     yield "## Security"
     yield ""
-    yield "Logs hold no values of the original. TLS: none of its own."
+    yield "Logs and metrics hold no values of the original. TLS 1.2 and 1.3 with ephemeral keys and authenticated"
+    yield "encryption; keys and certificates are PEM files, read again when they change. An integrity failure ends the"
+    yield "connection."

@@ -160,6 +160,7 @@ def test_what_fails_for_good_is_set_aside(tmp_path: Path) -> None:
         send(node, tmp_path / "images")
         eventually(lambda: node.is_at_rest() and node.quarantined())
         assert node.quarantined() == [("not-committed", "0122H")]
+        assert "1.2.840.10008.1.20.1 as SCU" in node.command("conformance").stdout
 
 
 def test_what_is_not_answered_is_sent_again(tmp_path: Path) -> None:
