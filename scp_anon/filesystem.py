@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -74,6 +74,20 @@ def sync_directory(directory: str | Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_directory(directory: Path, mode: int = 0o777, durable: bool = True) -> None:
+    """Make a directory, with what is missing above it, unless it is there. Raises OSError.
+
+    Its name is on stable storage then, also if another process has made it, or one that died before it was: a
+    directory is made only when the one above it is.
+    """
+    if not directory.is_dir():
+        make_directory(directory.parent, durable=durable)
+        directory.mkdir(mode, exist_ok=True)
+    if durable:
+        with suppress(PermissionError):  # what is above us may not be ours to open
+            sync_directory(directory.parent)
 
 
 def probe(directory: Path) -> None:

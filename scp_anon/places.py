@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from scp_anon.envelope import Envelope
 from scp_anon.errors import ConfigError
-from scp_anon.filesystem import kind_of_file_system
+from scp_anon.filesystem import kind_of_file_system, make_directory
 
 _PLACES: Final = ("tmp", "active", "incoming", "quarantine", "outgoing")
 _NETWORK_FILE_SYSTEMS: Final = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "afs", "ncpfs")
@@ -30,8 +30,9 @@ class Entry(NamedTuple):
 class Places:
     """The places of the spool at `path`, those of one process among them."""
 
-    def __init__(self, path: Path, destinations: Collection[str]) -> None:
-        """Nothing is made yet."""
+    def __init__(self, path: Path, destinations: Collection[str], durable: bool) -> None:
+        """Nothing is made yet. `durable`: what is made is on stable storage."""
+        self._durable = durable
         token = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._path = path
         self.incoming = path / "incoming"
@@ -53,7 +54,7 @@ class Places:
 
     def make_own(self) -> None:
         """Make our own places, and hold their lock for as long as we live; for use while `alone`. Raises OSError."""
-        self.active.mkdir(mode=0o700)
+        make_directory(self.active, 0o700, self._durable)
         self.tmp.mkdir(mode=0o700)
         self._lock = os.open(self.active, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -91,7 +92,7 @@ class Places:
 
     def make(self) -> None:
         """Make what all processes share. Raises OSError, and ConfigError for what is no place for a spool."""
-        self._path.mkdir(parents=True, exist_ok=True)
+        make_directory(self._path, durable=self._durable)
         there = {path.name for path in self._path.iterdir()} - _OF_THE_SYSTEM
         if there and not (self._path / _PLACES[0]).is_dir():
             raise ConfigError(f"spool {self._path}: is not empty, and not a spool; it needs a directory of its own")
@@ -100,9 +101,9 @@ class Places:
         if kind.startswith(_NETWORK_FILE_SYSTEMS):
             raise ConfigError(f"spool {self._path}: is on {kind}; it needs a local file system")
         for place in _PLACES:
-            (self._path / place).mkdir(mode=0o700, exist_ok=True)
+            make_directory(self._path / place, 0o700, self._durable)
         for directory in self.outgoing.values():
-            directory.mkdir(mode=0o700, exist_ok=True)
+            make_directory(directory, 0o700, self._durable)
         every = (self._path, *(self._path / place for place in _PLACES), *self.outgoing.values())
         if len({place.stat().st_dev for place in every}) > 1:
             raise ConfigError(f"spool {self._path}: its directories are on different file systems; they must be on one")

@@ -18,6 +18,7 @@ from scp_anon.destinations.dicom import DicomDestination
 from scp_anon.destinations.folder import FolderDestination
 from scp_anon.destinations.layout import Layout
 from scp_anon.errors import ConfigError
+from scp_anon.filesystem import make_directory
 from scp_anon.network.admission import Admission
 from scp_anon.network.negotiation import prepare
 from scp_anon.network.scu import Peer
@@ -133,7 +134,7 @@ def _places(section: FolderSection | DicomSection, config: Config) -> Sequence[D
     """A destination, once for each association with it."""
     if isinstance(section, FolderSection):
         try:
-            section.path.mkdir(parents=True, exist_ok=True)
+            make_directory(section.path, durable=config.spool.fsync)
         except OSError as error:
             raise ConfigError(f"destination folder {section.path}: cannot be made: {error.strerror}") from None
         if not os.access(section.path, os.W_OK | os.X_OK):

@@ -79,7 +79,7 @@ class Spool:
         self._room_known_until = 0.0
         self._numbers = itertools.count()
         self._empty_since: dict[str, int] = {}
-        self._places = Places(path, destinations)
+        self._places = Places(path, destinations, durable)
         self._outgoing = self._places.outgoing
         self._incoming = self._places.incoming
         self._quarantine = self._places.quarantine

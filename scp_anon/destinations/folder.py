@@ -7,13 +7,15 @@ import os
 import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from scp_anon.destinations.layout import Layout
 from scp_anon.errors import Transient
-from scp_anon.filesystem import copy_range, head_of, sync_directory
+from scp_anon.filesystem import copy_range, head_of, make_directory, sync_directory
 
 _SHARED: Final = (errno.EXDEV, errno.EPERM, errno.EMLINK)  # where a link cannot be had
+T = TypeVar("T")
+_REMEMBERED: Final = 10_000  # directories
 
 
 class FolderDestination:
@@ -24,6 +26,7 @@ class FolderDestination:
         self._folder = str(folder.absolute())
         self.layout = layout
         self._durable = durable
+        self._made: set[str] = set()  # directories whose names are known to be on stable storage
 
     def deliver(self, path: str, upcoming: Callable[[], Iterable[str]], again: bool = False) -> None:
         """Put the instance into the folder, over an earlier one of the same name. Raises Transient or Permanent."""
@@ -63,11 +66,7 @@ class FolderDestination:
         """Nothing is held."""
 
     def _move(self, path: str, target: str) -> None:
-        try:
-            os.rename(path, target)
-        except FileNotFoundError:
-            self._make_directory(os.path.dirname(target))
-            os.rename(path, target)
+        self._in(os.path.dirname(target), lambda: os.rename(path, target))
 
     def _put(self, path: str, descriptor: int, target: str) -> None:
         """Make `target` the instance: another link to its file if nobody else needs that one, else a copy."""
@@ -80,16 +79,12 @@ class FolderDestination:
         return self._copy(descriptor, target)
 
     def _link(self, path: str, target: str) -> None:
-        try:
-            _link(path, target)
-        except FileNotFoundError:
-            self._make_directory(os.path.dirname(target))
-            _link(path, target)
+        self._in(os.path.dirname(target), lambda: _link(path, target))
 
     def _copy(self, source: int, target: str) -> None:
-        self._make_directory(os.path.dirname(target))
         temporary = _temporary(target)
-        copy = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        copy = self._in(os.path.dirname(target), lambda: os.open(temporary, flags, 0o666))
         try:
             copy_range(source, copy, 0, os.fstat(source).st_size)
             if self._durable:
@@ -101,15 +96,30 @@ class FolderDestination:
         finally:
             os.close(copy)
 
+    def _in(self, directory: str, call: Callable[[], T]) -> T:
+        """Have a call made that needs a directory, which is made if it is missing."""
+        self._make_directory(directory)
+        try:
+            return call()
+        except FileNotFoundError:
+            self._made.clear()  # somebody has removed it
+            self._make_directory(directory)
+            return call()
+
     def _make_directory(self, directory: str) -> None:
-        """Make a directory and what is missing above it, each entry on stable storage."""
-        if os.path.isdir(directory):
+        """Make a directory and what is missing above it, each name on stable storage.
+
+        One that is there may have been made by a process that has not come to that yet, or never will: so each process
+        sees to it once.
+        """
+        if directory in self._made:
             return
-        parent = os.path.dirname(directory)
-        self._make_directory(parent)
-        os.makedirs(directory, exist_ok=True)
-        if self._durable:
-            sync_directory(parent)
+        if directory != self._folder:
+            self._make_directory(os.path.dirname(directory))
+        make_directory(Path(directory), durable=self._durable)
+        if len(self._made) >= _REMEMBERED:
+            self._made.clear()
+        self._made.add(directory)
 
 
 def _transient(error: OSError) -> Transient:
