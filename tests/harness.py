@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -57,6 +57,7 @@ class Node:
         }
         self.log_path = folder / "node.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.prefix: Sequence[str] = ()  # of the command, to have the node run under something
 
     @property
     def config_path(self) -> Path:
@@ -69,7 +70,7 @@ class Node:
         """Start it, and wait until it listens."""
         known = len(self.events("listening"))
         with self.log_path.open("ab") as log:
-            command = [sys.executable, "-m", "scp_anon", "serve", "-c", str(self.config_path)]
+            command = [*self.prefix, sys.executable, "-m", "scp_anon", "serve", "-c", str(self.config_path)]
             self.process = subprocess.Popen(command, stderr=log, stdout=log, start_new_session=True)
         if wait:
             eventually(lambda: len(self.events("listening")) > known or self._ended())

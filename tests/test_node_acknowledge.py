@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from scp_anon.network.association import Context
 from scp_anon.network.scu import Peer, Requestor, read_meta
 from tests import samples
 from tests.harness import AE_TITLE, Node, eventually, running_node
+from tests.strace import needs_strace, read, traced
 
 CT = Context("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
 LARGE = 12 << 20
@@ -49,37 +47,24 @@ def written(folder: Path, file: bytes) -> Path:
     return path
 
 
-@contextlib.contextmanager
-def traced(node: Node, trace: Path, calls: str) -> Iterator[None]:
-    """Have the system calls of a node noted in a file, for the time of the block."""
-    assert node.process is not None
-    command = ["strace", "-f", "-e", f"trace={calls}", "-s", "100000", "-o", str(trace), "-p", str(node.process.pid)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:
-        assert tracer.stderr is not None
-        tracer.stderr.readline()  # says that it is attached
-        yield
-        tracer.terminate()
-
-
-@pytest.mark.skipif(shutil.which("strace") is None, reason="there is no strace")
+@needs_strace
 def test_result_is_safe_before_the_reply_and_the_original_is_nowhere(tmp_path: Path) -> None:
     """In this order: fsync the result, rename it, fsync its directory, reply; no write holds an original value."""
     path = written(tmp_path, samples.encoded(samples.image()))
     with running_node(tmp_path / "node", **settings()) as node:
         assert store(node, path) == 0  # makes the directories
-        with traced(node, tmp_path / "trace", "write,writev,pwrite64,fsync,rename,sendmsg"):
+        with traced(node, tmp_path / "trace"):
             assert store(node, path) == 0
             eventually(lambda: len(node.events("association-ended")) == 2)
-        trace = (tmp_path / "trace").read_text(encoding="utf-8", errors="replace")
-        calls = re.findall(r"^\d+ +(\w+)\((.*)", trace, re.MULTILINE)
-        order = [name for name, _ in calls if name in ("fsync", "rename", "sendmsg")]
+        calls = read(tmp_path / "trace")
+        order = [call.name for call in calls if call.name in ("fsync", "rename", "sendmsg")]
         # The first of the association is the A-ASSOCIATE-AC.
         assert order[:5] == ["sendmsg", "fsync", "rename", "fsync", "sendmsg"]
         (file,) = node.delivered()
-        assert [file.name in rest for name, rest in calls if name == "rename"] == [True]
-        writes = [rest for name, rest in calls if "write" in name]
-        assert any("DICM" in rest for rest in writes)
-        assert not any(samples.CANARY in rest for rest in writes)
+        assert [call.names[1] for call in calls if call.name == "rename"] == [str(file)]
+        writes = [call.content for call in calls if "write" in call.name]
+        assert any(b"DICM" in content for content in writes)
+        assert not any(samples.CANARY.encode() in content for content in writes)
 
 
 def test_what_cannot_be_deidentified_is_kept(tmp_path: Path) -> None:
