@@ -173,6 +173,7 @@ def write_tree(tree: Tree, root: Path) -> None:
             (root / path).mkdir()
         else:
             (root / path).write_bytes(content)
+            (root / path).chmod(0o600)  # a key must be nobody else's
 
 
 def all_of_it() -> bool:

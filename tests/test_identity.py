@@ -18,6 +18,7 @@ from scp_anon import Deidentifier
 from scp_anon.deid.identity import KEY_BYTES, Identity, generate_key, load_key
 from scp_anon.dicom.uids import well_known_uids
 from scp_anon.errors import ConfigError
+from tests.disk import Disk, Recorder, nothing_of_it
 
 KEY = bytes(range(32))
 UIDS = st.from_regex(rb"[1-9][0-9]{0,9}(\.(0|[1-9][0-9]{0,9})){0,4}", fullmatch=True)
@@ -68,6 +69,14 @@ def test_key_that_does_not_reach_the_disk(tmp_path: Path, monkeypatch: pytest.Mo
         with pytest.raises(ConfigError, match="cannot write the key: No space left"):
             generate_key(tmp_path / "key")
     generate_key(tmp_path / "key")
+
+
+def test_key_survives_a_power_loss(tmp_path: Path) -> None:
+    """Its name is on stable storage too: another key would make other pseudonyms from then on."""
+    disk = Disk(tmp_path)
+    with Recorder(disk):
+        generate_key(tmp_path / "new" / "keys" / "key")
+    assert "new/keys/key" in disk.after_power_loss(nothing_of_it)
 
 
 @pytest.mark.parametrize(

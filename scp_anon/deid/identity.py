@@ -20,6 +20,7 @@ from typing import Final
 
 from scp_anon.dicom.uids import well_known_uids
 from scp_anon.errors import ConfigError
+from scp_anon.filesystem import make_directory, sync_directory
 
 KEY_BYTES: Final = 32
 PSEUDONYM_LENGTH: Final = 16  # characters of base32: 80 bits, and short enough for every system's Patient ID
@@ -34,7 +35,7 @@ _CACHED: Final = 1 << 16  # results: the UIDs of a study, and its patient, come 
 def generate_key(path: Path) -> None:
     """Write a new random key to `path`, readable by its owner only. Raises ConfigError if the file is there already."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         if path.exists():
@@ -45,6 +46,7 @@ def generate_key(path: Path) -> None:
             file.write(secrets.token_hex(KEY_BYTES) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        sync_directory(path.parent)
     except OSError as error:
         path.unlink()  # half a key would be in the way of a whole one
         raise ConfigError(f"{path}: cannot write the key: {error.strerror}") from None
