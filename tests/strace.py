@@ -51,6 +51,7 @@ class Call(NamedTuple):
     paths: list[str]
     result: int
     error: str
+    injected: bool
     begin: int
     end: int
 
@@ -124,7 +125,8 @@ def _call(thread: int, name: str, arguments: str, result: str, rest: str, begin:
     strings = [_decoded(text) for text in _STRING.findall(arguments)]
     paths = [os.fsdecode(_decoded(text)) for text in _DESCRIPTOR.findall(arguments)]
     error = rest.split()[0] if result == "-1" else ""
-    return Call(thread, name, arguments, strings, paths, int(result) if result != "?" else -1, error, begin, end)
+    number = int(result) if result != "?" else -1
+    return Call(thread, name, arguments, strings, paths, number, error, "(INJECTED)" in rest, begin, end)
 
 
 def _decoded(text: str) -> bytes:

@@ -87,11 +87,11 @@ class Trace:
         synced = next(call for call in self.calls if call.name == "fsync" and call.path == path)
         assert all(call.end < synced.begin for call in writes), "written to after it was synced"
 
-    def check_name_synced(self, move: Call, before: Call) -> None:
-        """A file's new name is on stable storage before something is done."""
+    def is_name_synced(self, move: Call, before: Call) -> bool:
+        """Whether a file's new name is on stable storage before something is done."""
         directory = os.path.dirname(move.names[1])
         syncs = [call for call in self.calls if call.name == "fsync" and call.path == directory]
-        assert [call for call in syncs if move.end < call.begin and call.end < before.begin], move.names[1]
+        return any(move.end < call.begin and call.end < before.begin for call in syncs)
 
     def responses(self) -> dict[str, Call]:
         """The C-STORE responses that say success, by SOP Instance UID."""
@@ -114,7 +114,7 @@ class Trace:
         for uid, response in responses.items():
             (move,) = (move for move in moves if uid.encode() in self.written(move.names[0]))
             self.check_synced(move.names[0], move)
-            self.check_name_synced(move, response)
+            assert self.is_name_synced(move, response)
 
     def written(self, path: str) -> bytes:
         """What was written to a draft, as far as the trace has it."""
@@ -139,7 +139,7 @@ class Trace:
             for move in moves:
                 if not place.startswith("outgoing") or move.name == "rename":  # else it has been synced already
                     self.check_synced(move.names[0], moves[0])
-                self.check_name_synced(move, removal)
+                assert self.is_name_synced(move, removal), move.names[1]
 
 
 def stored(content: bytes) -> str:
