@@ -27,7 +27,7 @@ from tests.test_order import Trace
 
 CT = Context("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
 ALL = os.environ.get("SCP_ANON_INJECT") == "all"
-LAST = 40 if ALL else 3  # that call of a kind fails last, if there are so many
+LAST = 40 if ALL else 2  # that call of a kind fails last, if there are so many
 FAULTS = [("fsync", "EIO"), ("rename", "EIO"), ("link", "EIO"), *[(name, "ENOSPC") for name in ("write", "writev")]]
 FAULTS += [("openat", "ENOSPC")]
 FAULTS += [("fsync", "ENOSPC"), ("openat", "EMFILE"), ("unlink", "EIO"), ("mkdir", "ENOSPC")] if ALL else []
@@ -94,8 +94,12 @@ class Target:
         return all(self._is_in(folder, sent) for folder in self._folders)
 
     def check_given_up(self, trace: Trace) -> None:
-        """No original was given up before its result, and the result's name, were safe for each destination."""
-        for removal in [call for call in trace.calls if call.name == "unlink" and trace.place(call.path) == "active"]:
+        """The original was not given up before its result, and the result's name, were safe for each destination."""
+        removals = [call for call in trace.calls if call.name == "unlink" and trace.place(call.path) == "active"]
+        # Others were there before the trace began, to be tried again.
+        commits = [move.names[1] for move in trace.moves() if trace.place(move.names[0]) == "tmp"]
+        ours = {identity(path) for path in commits if trace.place(path) in ("incoming", "active")}
+        for removal in [call for call in removals if identity(call.path) in ours]:
             for folder in self._folders:
                 places = f"{folder}/", f"{self.node.spool}/outgoing/{folder.name}/"
                 moves = [move for move in trace.moves() if move.names[1].startswith(places)]
@@ -112,6 +116,11 @@ class Target:
             with contextlib.suppress(FileNotFoundError):  # it has just gone on
                 contents.append(path.read_bytes()[:4096])
         return contents
+
+
+def identity(path: str) -> str:
+    """What stays the same in the names of an entry."""
+    return Path(path).name.partition(",")[0]
 
 
 def check_synced_once(calls: list[Call]) -> None:
@@ -141,6 +150,9 @@ def test_calls_that_fail(way: str, tmp_path: Path) -> None:
                 trace = tmp_path / f"{call}-{error}-{nth}"
                 with traced(node, trace, f"--inject={call}:error={error}:when={nth}"):
                     sent = target.send()
+                    if not sent.status:
+                        with contextlib.suppress(AssertionError):  # it may have to wait for longer
+                            eventually(partial(target.is_delivered, sent), 0.5 if ALL else 0.2)
                 calls = read(trace)
                 if not any(call.injected for call in calls):
                     break
@@ -165,7 +177,7 @@ def test_calls_that_fail(way: str, tmp_path: Path) -> None:
         eventually(lambda: retried(node) and node.is_at_rest())
         assert all(target.is_delivered(sent) for sent in acknowledged)
         assert not node.events("thread-died")
-    assert passed > 10
+    assert passed >= 2 * (len(FAULTS) - 1)
 
 
 def retried(node: Node) -> bool:

@@ -27,8 +27,8 @@ from tests.test_order import stored
 CT = Context("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
 INSTANCES = 10
 # Of each run, so many of the states have a whole node started on them.
-NODES = int(os.environ.get("SCP_ANON_POWER_LOSSES", "5"))
-STEP = 1 if NODES > 5 else 4  # of the calls of each run, one in so many is followed by the start of a spool
+NODES = int(os.environ.get("SCP_ANON_POWER_LOSSES", "4"))
+STEP = 1 if NODES > 4 else 5  # of the calls of each run, one in so many is followed by the start of a spool
 
 pytestmark = needs_strace
 
