@@ -104,7 +104,8 @@ class Target:
                 places = f"{folder}/", f"{self.node.spool}/outgoing/{folder.name}/"
                 moves = [move for move in trace.moves() if move.names[1].startswith(places)]
                 moves = [move for move in moves if move.thread == removal.thread]
-                (move,) = (move for move in moves if trace.is_name_synced(move, removal))
+                # An attempt that failed may have come that far too.
+                *_, move = (move for move in moves if trace.is_name_synced(move, removal))
                 trace.check_synced(move.names[0], moves[0])
 
     def _is_in(self, folder: Path, sent: Sent) -> bool:
