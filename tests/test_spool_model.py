@@ -26,7 +26,8 @@ from scp_anon.dicom.finding import Buffer
 from scp_anon.envelope import Envelope
 from scp_anon.errors import Reason
 from scp_anon.inspection import Inspection
-from scp_anon.spool import MAXIMUM_ATTEMPTS, Entry, Spool
+from scp_anon.places import Entry
+from scp_anon.spool import MAXIMUM_ATTEMPTS, Spool
 from tests.disk import Cut, Disk, Recorder, Tree, all_of_it, nothing_of_it, read_tree, some_of_it, write_tree
 
 ROUTES = {"ONE": ["one"], "TWO": ["one", "two"], "FOLDER": ["disk"], "ALL": ["two", "disk", "one"]}
