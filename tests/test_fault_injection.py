@@ -106,7 +106,7 @@ class Target:
                 moves = [move for move in moves if move.thread == removal.thread]
                 # An attempt that failed may have come that far too.
                 *_, move = (move for move in moves if trace.is_name_synced(move, removal))
-                trace.check_synced(move.names[0], moves[0])
+                trace.check_synced(move.names[0], move)
 
     def _is_in(self, folder: Path, sent: Sent) -> bool:
         return any(path.name == f"{sent.new_uid}.dcm" for path in folder.rglob("*.dcm"))
