@@ -2,9 +2,10 @@
 # They need Python 3.11 or newer, pip and make; everything else they install into .venv (and, as root, by apt).
 
 PYTHON ?= python3
+RUNS ?= 1000000
 BIN := .venv/bin
 
-.PHONY: serve test peers lint bench image-test clean
+.PHONY: serve test peers lint bench fuzz image-test clean
 
 serve: .venv/installed
 	$(BIN)/scp-anon serve
@@ -25,6 +26,11 @@ lint: .venv/installed-test
 bench: .venv/installed-test peers
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
 	$(BIN)/python -m benchmarks --output docs/performance.md
+
+# Random input to the parsers, RUNS executions in all, some minutes for a million. Linux only. A finding stays in build/fuzz.
+fuzz: .venv/installed-test
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,fuzz]'
+	$(BIN)/python -m tests.fuzz --runs $(RUNS)
 
 # Builds the Dockerfile for real and runs the node in it; needs root, buildah and debootstrap.
 image-test: .venv/installed
