@@ -156,7 +156,7 @@ def group_length_that_lies(source: Source) -> bytes:
     return file[:140] + b"\xfe\xff\xff\xff" + file[144:]
 
 
-@kind(Reason.UNKNOWN_TRANSFER_SYNTAX, Reason.NOT_DICOM, Reason.TRUNCATED, Reason.MALFORMED, sent=())
+@kind(Reason.TRUNCATED, Reason.NOT_DICOM, sent=_NO_DATA_SET)
 def file_meta_in_implicit_vr(source: Source) -> bytes:
     """File Meta Information in implicit VR, which it must never be."""
     uid = b"1.2.840.10008.1.2\0"
@@ -187,7 +187,9 @@ def implicit_item_in_explicit(source: Source) -> bytes:
 @kind()
 def big_endian(source: Source) -> bytes:
     """Big endian, which is retired, but read."""
-    file = samples.encoded(samples.image(f"hostile {source.name}"), BIG_ENDIAN)
+    image = samples.image()
+    image.SOPInstanceUID = source.uid
+    file = samples.encoded(image, BIG_ENDIAN)
     return source.with_data_set(file[samples.data_set_start(file) :], BIG_ENDIAN)
 
 

@@ -301,12 +301,12 @@ def ae_titles(source: Source) -> bytes:
     ).file()
 
 
-@kind(Reason.DICOMDIR, sent=0xA900)
+@kind(Reason.DICOMDIR, sent=Reason.MISSING_UID)
 def dicomdir(source: Source) -> bytes:
     """A DICOMDIR, which describes originals."""
     record = item(element(0x00041430, "CS", b"PATIENT ") + NAME + element(0x00100020, "LO", VALUE))
     data_set = element(0x00041130, "CS", VALUE) + sequence(0x00041220, record)
-    return head(source.uid, EXPLICIT, sop_class="1.2.840.10008.1.3.10") + data_set + source.data_set()
+    return head(source.uid, EXPLICIT, sop_class="1.2.840.10008.1.3.10") + data_set
 
 
 @kind(Reason.DICOMDIR, sent=0xA900)

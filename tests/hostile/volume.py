@@ -26,10 +26,10 @@ from tests.hostile.source import (
 MILLION = 1_000_000
 
 
-def tiny_private_elements(explicit: bool) -> bytes:
-    """A million private elements without a value, from group 5201 on, behind the kept sequence."""
+def tiny_private_elements(explicit: bool, count: int = MILLION) -> bytes:
+    """So many private elements without a value, from group 5201 on, behind the kept sequence."""
     rest = struct.pack("<2sH", b"LO", 0) if explicit else bytes(4)
-    heads = (struct.pack("<HH", 0x5201 + 2 * (i // 0xE000), 0x1000 + i % 0xE000) for i in range(MILLION))
+    heads = (struct.pack("<HH", 0x5201 + 2 * (i // 0xE000), 0x1000 + i % 0xE000) for i in range(count))
     return b"".join(head + rest for head in heads)
 
 
@@ -98,9 +98,10 @@ def million_tiny_elements_in_implicit_vr(source: Source) -> bytes:
 
 
 @kind()
-def million_tiny_elements_out_of_order(source: Source) -> bytes:
-    """The same, behind the pixel data, so that they would have to be normalised."""
-    return source.file(tiny_private_elements(explicit=True))
+def hundred_thousand_tiny_elements_out_of_order(source: Source) -> bytes:
+    """A hundred thousand of them behind the pixel data, so that they have to be normalised."""
+    kept = element(SHARED_GROUPS, "SQ", b"")
+    return source.file(kept + tiny_private_elements(explicit=True, count=MILLION // 10))
 
 
 @kind()
