@@ -30,15 +30,25 @@ def encode_element(tag: int, vr: str, value: Value, explicit: bool) -> bytes:
     if isinstance(value, tuple):
         value = _encode_items(value, explicit)
     elif len(value) % 2:
-        value += b"\0" if vr in _NUL_PADDED else b" "
+        value += padding(vr)
+    return encode_header(tag, vr, len(value), explicit) + value
+
+
+def encode_header(tag: int, vr: str, length: int, explicit: bool) -> bytes:
+    """Encode the header of an element whose value has this length. Raises as `encode_element`."""
     group, element = tag >> 16, tag & 0xFFFF
     if not explicit:
-        return _implicit_header(group, element, len(value)) + value
+        return _implicit_header(group, element, length)
     if vr in LONG_VRS:
-        return _long_header(group, element, vr.encode("ascii"), 0, len(value)) + value
-    if len(value) >= _SHORT_LIMIT:
+        return _long_header(group, element, vr.encode("ascii"), 0, length)
+    if length >= _SHORT_LIMIT:
         raise Undecodable(Reason.MALFORMED, "value too long for its VR")
-    return _short_header(group, element, vr.encode("ascii"), len(value)) + value
+    return _short_header(group, element, vr.encode("ascii"), length)
+
+
+def padding(vr: str) -> bytes:
+    """What makes the length of a value even (PS3.5 6.2)."""
+    return b"\0" if vr in _NUL_PADDED else b" "
 
 
 @lru_cache(1024)

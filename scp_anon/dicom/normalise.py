@@ -19,7 +19,7 @@ from pydicom.filereader import read_dataset, read_sequence
 from pydicom.sequence import Sequence
 
 from scp_anon.dicom.dictionary import LONG_VRS, SHORT_VRS, tag_text, vr_of
-from scp_anon.dicom.elements import encode_element
+from scp_anon.dicom.elements import encode_header, padding
 from scp_anon.dicom.encoding import UNDEFINED_LENGTH
 from scp_anon.dicom.finding import Buffer
 from scp_anon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, TransferSyntax, transfer_syntaxes
@@ -36,7 +36,6 @@ _SHORT_HEADER: Final = 8
 _LONG_HEADER: Final = 12
 _DELIMITATION: Final = 8
 _SHORT_LIMIT: Final = 0x10000
-_UNDEFINED: Final = b"\xff\xff\xff\xff"
 _SEQUENCE_DELIMITATION: Final = b"\xfe\xff\xdd\xe0\0\0\0\0"
 _ANY_ENCODING: Final = ["iso8859"]  # no text is decoded here
 _item_header = Struct("<HHI").pack
@@ -132,7 +131,8 @@ def normalise(data_set: Buffer, syntax: TransferSyntax) -> tuple[bytes, Transfer
     budget = _Budget()
     try:
         source = read_dataset(_Metered(data_set, budget), syntax.implicit_vr, syntax.little_endian)
-        encoded, consumed = _encode(source, budget)
+        encoded: list[Buffer] = []
+        _, consumed = _encode(source, budget, encoded)
     except RecursionError:
         raise Undecodable(Reason.NESTED_TOO_DEEPLY) from None
     except (Undecodable, MemoryError):
@@ -144,60 +144,75 @@ def normalise(data_set: Buffer, syntax: TransferSyntax) -> tuple[bytes, Transfer
     if consumed != len(data_set):
         raise Undecodable(Reason.MALFORMED, "bytes that belong to no element")
     if syntax.little_endian and not syntax.implicit_vr:
-        return encoded, syntax  # encapsulated pixel data stays what it is
-    return encoded, transfer_syntaxes()[EXPLICIT_VR_LITTLE_ENDIAN]
+        return b"".join(encoded), syntax  # encapsulated pixel data stays what it is
+    return b"".join(encoded), transfer_syntaxes()[EXPLICIT_VR_LITTLE_ENDIAN]
 
 
-def _encode(source: Dataset, budget: _Budget) -> tuple[bytes, int]:
-    """Encode what pydicom read of one data set; returns it and how many bytes of the input it was."""
+def _encode(source: Dataset, budget: _Budget, parts: list[Buffer]) -> tuple[int, int]:
+    """Append what pydicom read of one data set, encoded; returns the length of that, and of the input that it was.
+
+    Values are parts of their own, and let go of by pydicom's data set: a large one is there once, not five times.
+    """
     implicit = bool(source.original_encoding[0])
-    encoded: list[bytes] = []
-    consumed = 0
+    size = consumed = 0
     for tag in sorted(source.keys()):
         element = source.get_item(tag, keep_deferred=True)
+        del source[tag]
         if isinstance(element, RawDataElement):
-            content, length = _encode_raw(element, budget)
+            written, length = _encode_raw(element, budget, parts)
         else:
-            items, length = _encode_items(element.value, budget)
-            content, length = encode_element(tag, "SQ", items, True), length + _DELIMITATION
-        encoded.append(content)
+            written, length = _encode_sequence(tag, element.value, budget, parts)
+            length += _DELIMITATION
+        size += written
         consumed += length + (_LONG_HEADER if not implicit and _has_long_header(element) else _SHORT_HEADER)
-    return b"".join(encoded), consumed
+    return size, consumed
 
 
-def _encode_raw(element: RawDataElement, budget: _Budget) -> tuple[bytes, int]:
-    """Encode an element that pydicom left as bytes; returns it and the length of its value in the input."""
-    tag, value = int(element.tag), element.value or b""
+def _encode_raw(element: RawDataElement, budget: _Budget, parts: list[Buffer]) -> tuple[int, int]:
+    """Append an element that pydicom left as bytes; returns its length, and that of its value in the input."""
+    tag = int(element.tag)
+    value: Buffer = element.value or b""
     vr = _written_vr(tag, element.VR)
     if element.length == UNDEFINED_LENGTH:
         # Encapsulated pixel data: the fragments as they are, and the delimitation that pydicom has cut off.
-        head = encode_element(tag, "OB", b"", True)[:-4]
-        return head + _UNDEFINED + value + _SEQUENCE_DELIMITATION, len(value) + _DELIMITATION
+        head = encode_header(tag, "OB", UNDEFINED_LENGTH, True)
+        return _append(parts, head, value, _SEQUENCE_DELIMITATION), len(value) + _DELIMITATION
     if len(value) != element.length:
         raise Undecodable(Reason.TRUNCATED, tag_text(tag))
     if vr == "SQ":
         stream = _Metered(value, budget)
         sequence = read_sequence(stream, element.is_implicit_VR, element.is_little_endian, len(value), _ANY_ENCODING)
-        items, consumed = _encode_items(sequence, budget)
+        written, consumed = _encode_sequence(tag, sequence, budget, parts)
         if consumed != element.length:
             raise Undecodable(Reason.MALFORMED, tag_text(tag))
-        return encode_element(tag, "SQ", items, True), consumed
+        return written, consumed
     if not element.is_little_endian:
         value = _swapped(tag, vr, value)
     if len(value) >= _SHORT_LIMIT and vr not in LONG_VRS:
         vr = "UN"  # PS3.5 6.2.2: a value too long for its VR's 16-bit length
-    return encode_element(tag, vr, value, True), element.length
+    pad = padding(vr) if len(value) % 2 else b""
+    return _append(parts, encode_header(tag, vr, len(value) + len(pad), True), value, pad), element.length
 
 
-def _encode_items(sequence: Sequence, budget: _Budget) -> tuple[bytes, int]:
-    """Encode the items of a sequence, with defined lengths; returns them and their length in the input."""
-    encoded: list[bytes] = []
-    consumed = 0
-    for item in sequence:
-        content, length = _encode(item, budget)
-        encoded.append(_item_header(0xFFFE, 0xE000, len(content)) + content)
+def _encode_sequence(tag: int, items: Sequence, budget: _Budget, parts: list[Buffer]) -> tuple[int, int]:
+    """Append a sequence, with defined lengths; returns its length, and that of its items in the input."""
+    place = len(parts)
+    parts.append(b"")  # the header, whose length is not known yet
+    size = consumed = 0
+    for item in items:
+        place_of_item = len(parts)
+        parts.append(b"")
+        written, length = _encode(item, budget, parts)
+        parts[place_of_item] = _item_header(0xFFFE, 0xE000, written)
+        size += _SHORT_HEADER + written
         consumed += _SHORT_HEADER + length + (_DELIMITATION if item.is_undefined_length_sequence_item else 0)
-    return b"".join(encoded), consumed
+    parts[place] = encode_header(tag, "SQ", size, True)
+    return size + _LONG_HEADER, consumed
+
+
+def _append(parts: list[Buffer], *more: Buffer) -> int:
+    parts.extend(more)
+    return sum(map(len, more))
 
 
 def _written_vr(tag: int, vr: str | None) -> str:
@@ -212,7 +227,7 @@ def _has_long_header(element: RawDataElement | DataElement) -> bool:
     return element.VR in LONG_VRS
 
 
-def _swapped(tag: int, vr: str, value: bytes) -> bytes:
+def _swapped(tag: int, vr: str, value: Buffer) -> Buffer:
     """A value of big endian words as one of little endian words (PS3.5 7.3)."""
     if vr not in _WORDS:
         return value
@@ -221,4 +236,4 @@ def _swapped(tag: int, vr: str, value: bytes) -> bytes:
         raise Undecodable(Reason.MALFORMED, tag_text(tag))
     words.frombytes(value)
     words.byteswap()
-    return words.tobytes()
+    return memoryview(words).cast("B")
