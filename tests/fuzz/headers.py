@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 from scp_anon.dicom.part10 import read_file_meta
@@ -38,12 +39,23 @@ def check_command(data: bytes) -> None:
         command = dimse.decode(data)
     except Aborted:
         return
-    assert all(value in data for value in command.values())
-    assert sum(8 + len(value) for value in command.values()) <= len(data)
+    assert command == elements_of(data)
     dimse.uid(command, dimse.AFFECTED_SOP_CLASS_UID)
     answer = rawpeer.decode_command(dimse.response(command, dimse.SUCCESS, "comment"))
     assert answer[dimse.STATUS] == b"\0\0"
     assert dimse.decode(dimse.encode(command)).keys() >= command.keys()
+
+
+def elements_of(data: bytes) -> dict[int, bytes]:
+    """The elements of a command set that is whole; of one that is there twice, the last."""
+    elements = {}
+    while data:
+        group, number, length = struct.unpack_from("<HHI", data)
+        assert group == 0
+        assert 8 + length <= len(data)
+        elements[number] = data[8 : 8 + length]
+        data = data[8 + length :]
+    return elements
 
 
 def seeds() -> Iterator[bytes]:

@@ -88,7 +88,7 @@ HUGE: Final[dict[str, HugeKind]] = {}
 
 
 def huge(size: int, *reasons: Reason) -> Callable[[Maker], Maker]:
-    """Add a huge kind, which is quarantined for one of these reasons; the function makes its head."""
+    """Add a huge kind, which is quarantined for one of these reasons, or delivered; the function makes its head."""
 
     def add(make: Maker) -> Maker:
         HUGE[make.__name__] = HugeKind(make.__name__, make.__doc__ or "", make, size, frozenset(reasons))

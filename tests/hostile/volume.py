@@ -182,3 +182,11 @@ def pixel_data_of_4_gigabytes_and_more(source: Source) -> bytes:
 def big_endian_of_700_megabytes(source: Source) -> bytes:
     """Big endian, and larger than what is normalised."""
     return source.with_data_set(struct.pack(">HH2s2sI", 0x7FE0, 0x0010, b"OW", b"", 700 << 20), BIG_ENDIAN)
+
+
+@huge((256 << 20) + 1)
+def odd_name_before_256_megabytes(source: Source) -> bytes:
+    """A name of an odd length, so that a quarter of a gigabyte of pixel data behind it has to be normalised."""
+    source.put(element(PATIENT_NAME, "PN", VALUE[:-1]))
+    before = len(source.put(element(PIXEL_DATA, "OW", b"")).file())
+    return source.put(element(PIXEL_DATA, "OW", b"", (256 << 20) + 1 - before)).file()
