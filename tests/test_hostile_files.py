@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tests.harness import AE_TITLE, Node, eventually, running_node
 from tests.hostile import HUGE, KINDS, HugeKind, Kind
 from tests.hostile.__main__ import fault
 from tests.hostile.canary import is_in
-from tests.hostile.source import Source
+from tests.hostile.source import EXPLICIT, Source, element
 from tests.rawpeer import RawPeer
 
 MEMORY = 1 << 30
@@ -58,6 +58,15 @@ def test_there_are_many_and_each_says_what_is_wrong() -> None:
         kind.name for kind in KINDS.values() if kind.make.__module__ != "tests.hostile.volume" and has_no_name(kind)
     ]
     assert set(without) <= {"empty_file", "one_byte", "zeros"}
+
+
+@pytest.fixture(scope="module")
+def quiet_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node of one process, in a folder that has nothing beside it."""
+    folder = tmp_path_factory.mktemp("quiet") / "node"
+    with running_node(folder, processes=1) as node:
+        eventually(lambda: (node.spool / "quarantine").is_dir())
+        yield node
 
 
 def has_no_name(kind: Kind) -> bool:
@@ -119,3 +128,43 @@ def expected(node: Node) -> set[str]:
     return {
         identity.uid(Source(name).uid.encode()).decode() for name, kind in KINDS.items() if kind.sent == frozenset()
     }
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        b"../../out",
+        b"/etc/passwd",
+        b"a,b,c,,",
+        b"A\0B\0../x",
+        b"\x1b[31m\r\n",
+        b"..",
+        b"\xff\xfe",
+        b"\0" * 16,
+        b"%2F..",
+    ],
+)
+def test_ae_titles_are_no_paths(title: bytes, quiet_node: Node) -> None:
+    """An AE title that a peer chooses is a name in the spool, quoted, or the association is refused."""
+    node = quiet_node
+    name = title.hex()
+    before = {path for path in node.folder.rglob("*") if path.is_dir()}
+    status = None
+    with RawPeer(node.port) as peer:
+        peer.send(rawpeer.associate_request([(1, rawpeer.CT, [EXPLICIT])], called=AE_TITLE.encode(), calling=title))
+        answer = peer.read_pdu()
+        assert answer is not None
+        assert answer[0] in (rawpeer.AC, rawpeer.RJ, rawpeer.ABORT)
+        if answer[0] == rawpeer.AC:
+            source = Source(name)
+            status = peer.store(source.put(element(0x00080005, "CS", b"ISO_IR 999")).data_set(), instance=source.uid)
+            peer.release()
+    with RawPeer(node.port) as peer:
+        peer.send(rawpeer.associate_request([(1, rawpeer.CT, [EXPLICIT])], called=title, calling=b"SENDER"))
+        assert (peer.read_pdu() or (0,))[0] in (rawpeer.RJ, rawpeer.ABORT)
+    if status is not None:
+        assert status == 0
+        eventually(lambda: len(node.events("quarantined")) == len(node.in_spool("quarantine")) and node.is_at_rest())
+    assert {path for path in node.folder.rglob("*") if path.is_dir()} == before
+    assert {path.name for path in node.folder.parent.iterdir()} == {node.folder.name}
+    assert all(line.isascii() and line.isprintable() for line in node.log_path.read_text(encoding="utf-8").splitlines())
