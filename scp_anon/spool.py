@@ -17,7 +17,8 @@ process has claimed.
     publish     write tmp · fsync it · link into each outgoing · fsync those · unlink from active
     hand_over   write tmp · fsync it · the destination moves it into its own place · unlink from active
     discard     unlink from active, as a profile says
-    others      one rename each, then fsync of the directory that it went to
+    quarantine  rename · fsync the directory that it went to
+    others      one rename each: a power cut may undo it, and loses nothing by that
 
 The envelope is the file name (see `envelope`); there is no other state. Several processes may share a spool: each has
 its own places in tmp and active, and holds a lock on the latter for as long as it lives. After a failed fsync the

@@ -58,6 +58,8 @@ def table_codes() -> dict[int, str]:
     """Tag → action code, by the shipped Table E.1-1."""
     with (STANDARD / "ps3.15-table-E.1-1.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if not set("XG") & set(row["tag"])]
+    with (STANDARD.parent / "unlisted.csv").open(encoding="utf-8", newline="") as file:
+        rows += [{"tag": row["tag"], "basic_profile": row["code"]} for row in csv.DictReader(file)]
     return {_tag(row["tag"]): row["basic_profile"] for row in rows}
 
 

@@ -333,7 +333,7 @@ def test_connection_that_breaks_in_mid_pdu_leaves_nothing(tmp_path: Path) -> Non
         connection.send(pdu.data_header(1, 0, 60000), b"\x08\x00" * 5000)
         connection.close()
         eventually(lambda: node.events("association-ended"))
-        assert not any(node.in_spool(place) for place in ("tmp", "incoming", "active"))
+        eventually(lambda: not any(node.in_spool(place) for place in ("tmp", "incoming", "active")))
         with Requestor(peer(node.port), [CT]) as again:
             assert store(again, path) == 0
         eventually(node.delivered)

@@ -7,15 +7,18 @@ import gzip
 import re
 import struct
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
 
 import scp_anon
 from scp_anon import Deidentifier
 from scp_anon.deid.dummies import BY_TAG, BY_VR
-from scp_anon.deid.tables import iod_actions, parse_tag
-from scp_anon.dicom.dictionary import dictionary, vr_of
+from scp_anon.deid.tables import iod_actions, parse_tag, unlisted_rows
+from scp_anon.dicom.dictionary import dictionary, keyword_of, vr_of
 from scp_anon.dicom.elements import Value
 from scp_anon.dicom.uids import storage_sop_classes, transfer_syntaxes
 from tests import oracle, samples, trees, wire
@@ -278,3 +281,38 @@ def test_storage_classes_and_transfer_syntaxes() -> None:
     assert deflated == {"1.2.840.10008.1.2.1.99"}
     assert implicit == {"1.2.840.10008.1.2"}
     assert big == {"1.2.840.10008.1.2.2"}
+
+
+# UIDs of what is the same for everybody: classes, encodings, coding schemes.
+STRUCTURAL = re.compile("SOPClass|TransferSyntax|CodingScheme|ContextUID|ContextGroup|MappingResource")
+
+
+def test_every_uid_and_url_is_ruled_on() -> None:
+    """An attribute that may refer to an original has a row in Table E.1-1, or in our own list of those without."""
+    listed = {parse_tag(row["tag"]) for row in rows() if not set("XG") & set(row["tag"])}
+    unlisted = {row.tag for row in unlisted_rows()}
+    assert not listed & unlisted
+    for tag, vrs in dictionary().items():
+        keyword = keyword_of(tag)
+        if tag >> 16 > 7 and "UI" in vrs and not STRUCTURAL.search(keyword):
+            assert tag in listed | unlisted, keyword
+        if tag >> 16 > 7 and "UR" in vrs and not keyword.startswith(("CodingScheme", "URNCode", "RelativeURI")):
+            assert tag in listed | unlisted, keyword
+
+
+@pytest.mark.parametrize("retained", [False, True])
+def test_references_without_a_row(retained: bool) -> None:
+    """None of their values stays, at the top level or in an item, unless UIDs are retained."""
+    options = ["retain-uids"] if retained else []
+    engine = Deidentifier(bytes(32), profile={"options": options, "pixels": "pass"})
+    for row in unlisted_rows():
+        ds = samples.image()
+        vr = dictionary()[row.tag][0]
+        value = "1.2.3.4.567" if vr == "UI" else "http://host/studies/1.2.3.4.567"
+        ds.add_new(row.tag, vr, value)
+        item = Dataset()
+        item.add_new(row.tag, vr, value)
+        ds.add_new(0x00081115, "SQ", [item])
+        result = engine.bytes(samples.encoded(ds))
+        assert (b"1.2.3.4.567" in result) == retained, keyword_of(row.tag)
+        assert (row.tag in dcmread(BytesIO(result))) == (retained or row.basic == "U")

@@ -16,7 +16,7 @@ from scp_anon.deid.actions import KEEP, REMOVE, Rule
 from scp_anon.deid.cleaning import TextCleaner
 from scp_anon.deid.instance import PATIENT_ID, PATIENT_NAME, Scope
 from scp_anon.deid.settings import BASIC
-from scp_anon.deid.tables import Concept, Row, attribute_rows, iod_actions
+from scp_anon.deid.tables import Concept, Row, attribute_rows, iod_actions, unlisted_rows
 from scp_anon.dicom.dictionary import vr_of
 
 FULL_DATES: Final = "retain-longitudinal-full-dates"
@@ -30,6 +30,7 @@ _TEXTS: Final = frozenset("LO LT SH ST UC UT".split())
 # A conditional code where the attribute is not of the IOD, and where the IOD is not known.
 _NOT_OF_IOD: Final = {"Z/D": "Z", "X/Z": "X", "X/D": "X", "X/Z/D": "X", "X/Z/U*": "X"}
 _STRICTEST: Final = {"Z/D": "D", "X/Z": "Z", "X/D": "D", "X/Z/D": "D", "X/Z/U*": "Z"}
+_UNLISTED: Final = "a reference; no row in PS3.15 Table E.1-1"
 _REFERENCED_SERIES: Final = 0x00081115
 _DECLARATIONS: Final = 0x00080300  # Private Data Element Characteristics Sequence, which names private creators
 _REFERENCES: Final = {"X": "X", "Z": "U*", "U*": "U*"}
@@ -80,6 +81,9 @@ class Options:
 def standard_rules(options: Options) -> dict[int, Decided]:
     """Tag → what the standard has become of it, for every attribute that it says something of."""
     rules = {row.tag: _decided(row, options) for row in attribute_rows()}
+    for row in unlisted_rows():
+        decided = _decided(row, options)
+        rules[row.tag] = decided if decided.origin.startswith("option") else decided._replace(origin=_UNLISTED)
     rules[_REFERENCED_SERIES] = Decided(actions.keep(), "keep", "no row in PS3.15 Table E.1-1")
     if SAFE_PRIVATE not in options.names:
         rules[_DECLARATIONS] = Decided(REMOVE, "remove", "it is about private attributes, which do not stay")

@@ -71,6 +71,17 @@ def attribute_rows() -> tuple[Row, ...]:
 
 
 @cache
+def unlisted_rows() -> tuple[Row, ...]:
+    """Attributes without a row that refer to instances, places or organisations, by our own list (`unlisted.csv`).
+
+    PS3.15 E.1.1 has every reference to an instance protected; a URL of a storage service holds the UIDs of originals.
+    """
+    with (files(__package__) / "unlisted.csv").open(encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
+    return tuple(Row(parse_tag(row["tag"]), row["code"], {"retain-uids": "K"}) for row in rows)
+
+
+@cache
 def concepts() -> tuple[Concept, ...]:
     """Table E.3.4-1."""
     return tuple(

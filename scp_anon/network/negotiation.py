@@ -38,8 +38,8 @@ from scp_anon.network.connection import Connection
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 MAXIMUM_CONTEXTS: Final = 128  # the odd numbers of one byte (PS3.8 9.3.2.2)
 
-# 128 contexts with all transfer syntaxes each are some 300 KB: nobody gets to make us hold more.
-_REQUEST_LIMIT: Final = 1 << 20
+# 128 contexts with all transfer syntaxes each are some 200 KB: nobody gets to make us hold, or decode, much more.
+_REQUEST_LIMIT: Final = 384 << 10
 _FIXED_PART: Final = 68  # of an A-ASSOCIATE-RQ or -AC, before its items (PS3.8 9.3.2)
 _ACCEPTANCE: Final = 0
 

@@ -20,7 +20,7 @@ def check(data: bytes) -> None:
         connection = Connection(connected, 1)
         try:
             request = negotiation.read_request(connection)
-            association = negotiation.accept(connection, request)
+            association = negotiation.accept(connection, request, negotiation.Services(True, True))
         except (Aborted, Rejected, Closed):
             assert not connected.sent
             return

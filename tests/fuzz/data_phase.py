@@ -13,22 +13,26 @@ from pathlib import Path
 from typing import Final
 
 from scp_anon import log
-from scp_anon.network import scp
+from scp_anon.network import service as services
 from scp_anon.network.association import Association, Context
+from scp_anon.network.commitment import CONTEXT as COMMITMENT
+from scp_anon.network.commitment import Reference, action_information
 from scp_anon.network.connection import Connection
-from scp_anon.network.scp import Limits
+from scp_anon.network.negotiation import Services
+from scp_anon.network.service import Limits, Service
 from tests import rawpeer, samples
 from tests.fuzz.fakes import FakeSocket, MemoryStorage
 
 # So that a few kilobytes are enough to grow a buffer, to spill it, and to be too large.
-scp._BUFFER = 256  # type: ignore[misc]  # a constant everywhere else
-scp._SPILL = 1024  # type: ignore[misc]
+services._BUFFER = 256  # type: ignore[misc]  # a constant everywhere else
+services._SPILL = 1024  # type: ignore[misc]
 log.start("debug", Path(os.devnull).open("w"))  # noqa: SIM115 - open as long as this process
 LIMITS: Final = Limits(object_size=8192)
 CONTEXTS: Final = {
     1: Context(rawpeer.CT, rawpeer.EXPLICIT),
     3: Context(rawpeer.CT, rawpeer.IMPLICIT),
     5: Context(rawpeer.VERIFICATION, rawpeer.IMPLICIT),
+    7: COMMITMENT,
 }
 PIECES: Final = ((1 << 20,), (1,), (6, 1), (7, 100, 3), (65536, 1))
 RELEASE: Final = struct.pack(">BxII", rawpeer.RELEASE_RQ, 4, 0)
@@ -40,12 +44,14 @@ def check(data: bytes) -> None:
         return
     connected = FakeSocket(data[2:], PIECES[data[1] % len(PIECES)])
     storage = MemoryStorage()
-    service = scp._Service(connected, "127.0.0.1", 0, None, storage, LIMITS, lambda service, request: None)
+    service = Service(
+        connected, "127.0.0.1", 0, None, storage, LIMITS, lambda *_: Services(True, True), lambda report: None
+    )
     try:
         if data[0] % 8 == 0:
             service.run()
         else:
-            service._buffer = bytearray(scp._BUFFER)
+            service._buffer = bytearray(services._BUFFER)
             service._serve(Association(Connection(connected, 1), "CALLING", "CALLED", CONTEXTS, 16384))
         assert storage.open == 0
         check_sent(bytes(connected.sent), len(storage.stored))
@@ -96,7 +102,11 @@ def messages() -> Iterator[bytes]:
     yield data((1, command, rawpeer.store_request(e0800=0x0101)))
     for field in (rawpeer.FIND_RQ, rawpeer.CANCEL_RQ, 0x8001, 0x8030):
         yield data((1, command, rawpeer.encode_command({0x0100: field, 0x0800: 1}))) + data((1, 2, b"query"))
-    yield data((7, command, echo))
+    yield data((9, command, echo))
+    report = rawpeer.encode_command(
+        {0x0002: COMMITMENT.abstract_syntax, 0x0100: 0x0100, 0x0110: 1, 0x0800: 1, 0x1002: 1}
+    )
+    yield data((7, command, report), (7, rawpeer.LAST, action_information("2.25.1", [Reference(rawpeer.CT, "1.2")])))
     yield store + store
     yield store + data((3, 2, b"abc"))
     yield store + RELEASE
