@@ -173,7 +173,10 @@ def _in_one_process(node: Node) -> int:
         if node.reload():
             others = _all_parts(node)
             parts.give_way(others)
-            retired = [*(old for old in retired if not old.are_idle()), parts]
+            retired.append(parts)
+            for old in [old for old in retired if old.are_idle()]:
+                old.drain()
+                retired.remove(old)
             parts = others
     node.close()
     for old in (*retired, parts):

@@ -105,6 +105,7 @@ class Receiving:
         """`threads`: those that de-identify what is not in memory. `reports`: where those of destinations go."""
         self._treatments = plan.treatments
         self._spool = spool
+        self._is_retired = False
         self._listeners = listeners
         self._tls = plan.tls
         self._workers = Workers(spool, plan.treatments, threads, plan.unseal)
@@ -121,6 +122,7 @@ class Receiving:
     def retire(self) -> None:
         """Accept no more associations; those that there are go on. The queue is for others."""
         metrics.PROCESSES.set(0, "receiver")
+        self._is_retired = True
         self._server.stop_accepting()
         self._workers.stop()
         self._spool.arrivals.close()
@@ -131,7 +133,8 @@ class Receiving:
 
     def stop(self, deadline: float) -> None:
         """Receive what is being received to its end, and nothing more."""
-        metrics.PROCESSES.set(0, "receiver")
+        if not self._is_retired:  # else another one in this process does that
+            metrics.PROCESSES.set(0, "receiver")
         self._server.drain(_left(deadline))
         self._workers.stop()
 
@@ -199,7 +202,8 @@ class Delivering:
 
     def stop(self, deadline: float) -> None:
         """Send nothing more after what is being sent."""
-        metrics.PROCESSES.set(0, "delivery")
+        if not self._stopping.is_set():
+            metrics.PROCESSES.set(0, "delivery")
         self._stopping.set()
         self._awaiting.stop()
         for sender in self._senders:
