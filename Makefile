@@ -5,7 +5,7 @@ PYTHON ?= python3
 RUNS ?= 1000000
 BIN := .venv/bin
 
-.PHONY: serve test peers lint bench fuzz image-test clean
+.PHONY: serve test peers lint bench crash soak fuzz image-test clean
 
 serve: .venv/installed
 	$(BIN)/scp-anon serve
@@ -31,6 +31,13 @@ bench: .venv/installed-test peers
 fuzz: .venv/installed-test
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,fuzz]'
 	$(BIN)/python -m tests.fuzz --runs $(RUNS)
+# Kills a node two hundred times over, in mid-work, and counts what was lost; takes about twenty minutes.
+crash: .venv/installed-test
+	SCP_ANON_CRASH_ROUNDS=200 $(BIN)/python -m pytest tests/test_crash.py
+
+# Half an hour of steady work, and what it does to memory, threads and descriptors.
+soak: .venv/installed-test peers
+	$(BIN)/python -m tests.soak --minutes 30
 
 # Builds the Dockerfile for real and runs the node in it; needs root, buildah and debootstrap.
 image-test: .venv/installed

@@ -1,10 +1,9 @@
-"""What goes wrong around a node: kills, destinations in trouble, full disks, wrong peers, wrong settings."""
+"""What goes wrong around a node: destinations in trouble, full disks, wrong peers, wrong settings."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
 import signal
 import socket
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 
@@ -32,7 +30,6 @@ from tests.peers import free_port
 
 WHOLE = samples.encoded(samples.image())
 CT = Context(CTImageStorage, ExplicitVRLittleEndian)
-CRASH_ROUNDS = int(os.environ.get("SCP_ANON_CRASH_ROUNDS", "4"))
 LARGE = int(os.environ.get("SCP_ANON_LARGE_OBJECT", str(300 << 20)))
 
 
@@ -83,50 +80,6 @@ def destination(port: int, answer: Callable[[int, evt.Event], int]) -> Iterator[
     finally:
         assert server is not None
         server.shutdown()
-
-
-# ---------------------------------------------------------------------- kill -9
-
-
-def test_kill_in_mid_send_loses_nothing_acknowledged(tmp_path: Path) -> None:
-    """Killed at random moments while it receives, de-identifies and delivers, then started again, several times."""
-    images = write_images(tmp_path / "images", 60)
-    by_uid = {dcmread(path).SOPInstanceUID: path for path in images}
-    moments = random.Random(5)  # noqa: S311 - no secret
-    node = Node(tmp_path)
-    acknowledged: set[str] = set()
-    for _ in range(CRASH_ROUNDS):
-        node.start()
-        sender = threading.Thread(target=send_until_it_ends, args=(node.port, by_uid, acknowledged))
-        sender.start()
-        time.sleep(moments.uniform(0.05, 0.5))
-        node.end(signal.SIGKILL)
-        sender.join()
-    node.start()
-    eventually(node.is_at_rest)
-    assert acknowledged
-    assert not node.in_spool("quarantine")
-    delivered = {path.stem for path in node.delivered()}
-    expected = {scp_anon_uid(node, by_uid[uid]) for uid in acknowledged}
-    assert expected <= delivered
-    assert not [path for path in node.out.rglob("*") if path.is_file() and path.suffix != ".dcm"]
-    assert node.end() == 0
-
-
-def send_until_it_ends(port: int, by_uid: dict[str, Path], acknowledged: set[str]) -> None:
-    """Send image after image, and note which were acknowledged, until the node is gone."""
-    with contextlib.suppress(AssociationError), Requestor(peer(port), [CT]) as requestor:
-        for uid, path in by_uid.items():
-            if store(requestor, path) == 0:
-                acknowledged.add(uid)
-
-
-def scp_anon_uid(node: Node, path: Path) -> str:
-    """The new SOP Instance UID of an image."""
-    from scp_anon import Deidentifier, load_key
-
-    meta = Deidentifier(load_key(node.folder / "key"), "test", samples.PASS).deidentify(path.read_bytes()).meta
-    return meta.sop_instance_uid
 
 
 # ---------------------------------------------------------------------- destinations

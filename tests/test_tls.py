@@ -9,51 +9,21 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 from scp_anon.errors import AssociationError, ConfigError
 from scp_anon.network.association import Context
 from scp_anon.network.scu import VERIFICATION_CONTEXT, Peer, Requestor, read_meta
-from scp_anon.network.tls import AcceptorTls, Credentials, Profile, RequestorTls
+from scp_anon.network.tls import AcceptorTls, Credentials, RequestorTls
 from tests import samples
 from tests.harness import AE_TITLE, Node, eventually, running_node, scp_anon, storescu
 from tests.peers import free_port, require_peer
+from tests.pki import Pki, made
 
 CT = Context("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
-
-
-@dataclass(frozen=True)
-class Pki:
-    """Files of an authority, and of certificates that it has signed."""
-
-    folder: Path
-    ca: Path
-
-    def credentials(self, name: str, profile: Profile = "b12") -> Credentials:
-        """A certificate of this name."""
-        return Credentials(self.folder / f"{name}.pem", self.folder / f"{name}.key", self.ca, profile)
-
-    def tls(self, name: str, **changes: Any) -> dict[str, Any]:
-        """The same as settings."""
-        of = self.credentials(name)
-        return {"certificate": str(of.certificate), "key": str(of.key), "ca": str(of.ca), **changes}
-
-
-def made(folder: Path, *names: str) -> Pki:
-    """An authority, and certificates for these names."""
-    folder.mkdir()
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    for name in names:
-        certificate = authority.issue_cert(name, common_name=name)
-        (folder / f"{name}.pem").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
-        certificate.private_key_pem.write_to_path(folder / f"{name}.key")
-    return Pki(folder, folder / "ca.pem")
 
 
 @pytest.fixture(scope="module")
