@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from types import FrameType
 from typing import Final
 
 from scp_anon import log, metrics
@@ -27,9 +26,10 @@ from scp_anon.network.scp import bind, occupancy_of
 from scp_anon.parts import Delivering, Operating, Part, Parts, Receiving
 from scp_anon.plan import Plan
 from scp_anon.service_manager import notify
-from scp_anon.supervisor import Ending, Role, Supervisor
+from scp_anon.supervisor import Ending, Role, Supervisor, handle
 from scp_anon.version import VERSION
 
+_SIGNALS: Final = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 _STOPPED_AT_ONCE: Final = 1
 # For what has to be done besides waiting for messages in hand, before a process is taken to hang.
 _MARGIN: Final = 10.0
@@ -45,8 +45,8 @@ def serve(read: Callable[[], Config]) -> int:
 
     `read` reads the configuration: now, and again for each SIGHUP. Raises ConfigError for what cannot work.
     """
-    # It may come before we are prepared for it, and must not end the node.
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
+    # They may come before we are prepared for them, and must not end the node in any other way than they do later.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     node = Node(read)
     if node.plan.config.processes == 1 or not hasattr(signal, "sigtimedwait"):
         code = _in_one_process(node)
@@ -152,16 +152,16 @@ def _in_one_process(node: Node) -> int:
     asked = threading.Event()
     stopping = threading.Event()
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if number != signal.SIGHUP:
-            if stopping.is_set():
-                os._exit(_STOPPED_AT_ONCE)
-            stopping.set()
+    def stop() -> None:
+        if stopping.is_set():
+            os._exit(_STOPPED_AT_ONCE)
+        stopping.set()
         asked.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, on_signal)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))
+    handle(signal.SIGTERM, stop)
+    handle(signal.SIGINT, stop)
+    handle(signal.SIGHUP, asked.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     retired: list[Parts] = []
     parts = _all_parts(node)
     parts.start()

@@ -12,6 +12,7 @@ begins.
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import threading
@@ -227,8 +228,8 @@ class Supervisor:
             ending = Ending()
             # A terminal sends SIGINT to all processes: it is the supervisor that decides.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, lambda number, frame: ending.stop())
-            signal.signal(signal.SIGHUP, lambda number, frame: ending.retire())
+            handle(signal.SIGTERM, ending.stop)
+            handle(signal.SIGHUP, ending.retire)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             os.close(self._hold)
             threading.Thread(target=self._die_with_supervisor, name="lifeline", daemon=True).start()
@@ -242,3 +243,11 @@ class Supervisor:
     def _die_with_supervisor(self) -> None:
         os.read(self._lifeline, 1)
         os._exit(_DIED)
+
+
+def handle(number: int, act: Callable[[], object]) -> None:
+    """Have a signal acted on, in a thread of its own.
+
+    The thread that it interrupts may be about to wait for the event that `act` sets, and hold that one's lock.
+    """
+    signal.signal(number, lambda number, frame: _thread.start_new_thread(act, ()))

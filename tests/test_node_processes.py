@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -145,6 +147,36 @@ def test_signal_to_all_processes_drains_as_one(tmp_path: Path) -> None:
                 assert node.process.wait(10) == 0
             assert not node.events("process-died")
             assert not list((node.spool / "active").iterdir())
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_signal_as_soon_as_it_listens(processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is told that the node is there may end it: in good order, however far it has come."""
+    # Where numpy is installed pydicom has its threads started, which live until the first fork, and take signals too.
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    node = Node(tmp_path, processes=processes)
+    try:
+        for count in range(1, 4):
+            node.start(wait=False)
+            while node.log_path.read_bytes().count(b'"event": "starting"') < count:
+                time.sleep(0.0005)  # what comes after this event takes milliseconds
+            assert node.end() == 0
+    finally:
+        node.kill()
+
+
+def test_signal_in_the_moment_before_the_wait() -> None:
+    """It does not wait for a lock that the thread it interrupts has."""
+    program = """if True:
+        import signal
+        from scp_anon.supervisor import Ending, handle
+        ending = Ending()
+        handle(signal.SIGTERM, ending.stop)
+        with ending._asked._cond:
+            signal.raise_signal(signal.SIGTERM)
+        ending.wait()
+    """
+    subprocess.run([sys.executable, "-c", program], timeout=20, check=True)
 
 
 def test_association_limit_is_of_all_processes_together(tmp_path: Path) -> None:
