@@ -31,6 +31,7 @@ bench: .venv/installed-test peers
 fuzz: .venv/installed-test
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,fuzz]'
 	$(BIN)/python -m tests.fuzz --runs $(RUNS)
+
 # Kills a node two hundred times over, in mid-work, and counts what was lost; takes about twenty minutes.
 crash: .venv/installed-test
 	SCP_ANON_CRASH_ROUNDS=200 $(BIN)/python -m pytest tests/test_crash.py

@@ -226,7 +226,7 @@ def test_nothing_acknowledged_is_lost(round_: int, world: World, tmp_path: Path)
         archive.up()
         node.start()
         eventually(node.is_at_rest)
-        assert node.end() == 0
+        node.kill()
         lost = missing(acknowledged, node, archive)
         assert not lost, "on the way to the destinations"
         assert not node.quarantined()
