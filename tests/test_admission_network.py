@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -230,6 +231,23 @@ def test_association_that_is_too_old(tmp_path: Path) -> None:
         requestor.abort()
         (ended,) = eventually(lambda: node.events("association-ended"))
         assert ended["reason"] == "older than the limit"
+
+
+def test_a_message_does_not_outlive_its_association_for_long(tmp_path: Path) -> None:
+    """One that goes on for ever, however fast, has as long again as an association may last."""
+    with running_node(tmp_path, limits={"association_age": "500ms"}) as node:
+        requestor = associate(node)
+        connection = requestor._association.connection
+        command = dimse.store_request(1, CT.abstract_syntax, "1.2.3")
+        connection.send(pdu.data_header(3, pdu.COMMAND | pdu.LAST, len(command)), command)
+        deadline = time.monotonic() + 10
+        while not (ended := node.events("association-ended")) and time.monotonic() < deadline:
+            with contextlib.suppress(AssociationError):  # it has just ended
+                connection.send(pdu.data_header(3, 0, 1000), bytes(1000))
+            time.sleep(0.01)
+        assert [event["reason"] for event in ended] == ["the peer took too long"]
+        assert node.is_at_rest()
+        requestor.abort()
 
 
 def test_half_a_message_is_not_for_ever(tmp_path: Path) -> None:

@@ -69,11 +69,13 @@ class Association:
     def read_command(self) -> tuple[int, dimse.CommandSet]:
         """Read a whole command set; returns it and its presentation context's ID. Raises as `next_fragment`."""
         encoded = b""
+        taken = 0
         fragment = first = self.next_fragment()
         while True:
             if not fragment.control & pdu.COMMAND or fragment.context_id != first.context_id:
                 raise unexpected("a data set where a command set was due")
-            if len(encoded) + fragment.length > dimse.COMMAND_SET_LIMIT:
+            taken += pdu.PDV_HEADER_LENGTH + fragment.length  # without end are those that hold nothing, too
+            if taken > dimse.COMMAND_SET_LIMIT:
                 raise invalid("a command set that is too long")
             encoded += self.connection.read(fragment.length)
             if fragment.control & pdu.LAST:

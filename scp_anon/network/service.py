@@ -19,7 +19,7 @@ from typing import Final
 from scp_anon import log, metrics
 from scp_anon.errors import Aborted, AssociationError, Closed, Refused, Rejected
 from scp_anon.network import dimse, negotiation, pdu
-from scp_anon.network.association import Association, Context, ReleaseRequested, unexpected
+from scp_anon.network.association import Association, Context, ReleaseRequested, invalid, unexpected
 from scp_anon.network.commitment import STORAGE_COMMITMENT, Report, receive_report
 from scp_anon.network.connection import Connection
 from scp_anon.network.storage import Inflow, Storage, StoreRequest
@@ -27,6 +27,7 @@ from scp_anon.network.tls import AcceptorTls, Unlisted
 
 _BUFFER: Final = 1 << 20
 _SPILL: Final = 8 << 20
+_WITHOUT_END: Final = 8  # times the largest object that is taken: nobody waits for the answer
 _UID_LIMIT: Final = 64
 _UID_CHARACTERS: Final = frozenset("0123456789.")
 _LINGER: Final = 1.0
@@ -130,7 +131,7 @@ class Service:
                 "association-aborted", address=self._address, reason=str(aborted), calling=calling, called=called
             )
         else:
-            connection.set_deadline(None)
+            connection.set_deadline(2 * self._limits.association_age)  # a message in hand has as long again
             connection.set_timeout(self._limits.idle_timeout)
             connection.set_pace(self._limits.minimum_rate)
             metrics.ASSOCIATIONS.add()
@@ -211,11 +212,15 @@ class Service:
 
     def _receive(self, association: Association, context_id: int, inflow: Inflow) -> memoryview:
         """Read a data set to its end; returns what of it has not been spilled. Raises AssociationError."""
-        filled = 0
+        filled = taken = 0
         while True:
             fragment = association.next_fragment()
             if fragment.control & pdu.COMMAND or fragment.context_id != context_id:
                 raise unexpected("a command set in the midst of a data set")
+            # One that is too large is read to its end, to be answered; one without an end is not.
+            taken += pdu.PDV_HEADER_LENGTH + fragment.length
+            if taken > _WITHOUT_END * self._limits.object_size + _SPILL:
+                raise invalid("a data set without an end")
             if filled + fragment.length > len(self._buffer):
                 if len(self._buffer) < _SPILL:
                     self._buffer = self._buffer + bytes(len(self._buffer))
