@@ -69,7 +69,7 @@ class World:
     def target(self, over: str, attack: Attack) -> Target:
         """The address that is attacked."""
         context = ssl.create_default_context(cafile=str(self.pki.ca)) if over == "tls" else None
-        return Target(self.ports[over], context, attack.long if IS_LONG else attack.seconds, IS_LONG)
+        return Target(self.ports[over], context, attack.long_seconds if IS_LONG else attack.seconds, IS_LONG)
 
     def peer(self, over: str) -> Peer:
         """The same as a sender in good order sees it, from another address."""
@@ -160,7 +160,11 @@ def fill(target: Target) -> None:
 
 @pytest.mark.parametrize(
     ("attack", "over"),
-    [pytest.param(attack, over, id=f"{attack.name}-{over}") for attack in ATTACKS for over in attack.over],
+    [
+        pytest.param(attack, over, id=f"{attack.name}-{over}")
+        for attack in ATTACKS
+        for over in attack.over + attack.long_over * IS_LONG
+    ],
 )
 def test_hostile_peers(attack: Attack, over: str, world: World) -> None:
     """Others' images are delivered meanwhile; slots, threads, descriptors and memory come back; no process dies."""
