@@ -26,6 +26,7 @@ import psutil
 
 from scp_anon import generate_key, load_key
 from scp_anon.deid.identity import Identity
+from scp_anon.destinations.folder import TEMPORARIES
 from scp_anon.errors import AssociationError
 from scp_anon.network.association import Context
 from scp_anon.network.scu import VERIFICATION_CONTEXT, Peer, Requestor, read_meta
@@ -132,7 +133,7 @@ class Collector:
     def collect(self) -> None:
         """Look once."""
         for destination, place in self._places.items():
-            for path in [path for path in place.rglob("*") if path.is_file() and not path.name.endswith(".tmp")]:
+            for path in [path for path in place.rglob("*") if path.is_file() and path.parent.name != TEMPORARIES]:
                 if time.time() - path.stat().st_mtime < SETTLED:
                     continue  # it may still be written
                 uid = read_meta(path)[0].sop_instance_uid

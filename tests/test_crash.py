@@ -27,6 +27,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 
 from scp_anon import Deidentifier, generate_key, load_key
+from scp_anon.destinations.folder import TEMPORARIES
 from scp_anon.dicom.part10 import FileMeta
 from scp_anon.errors import AssociationError
 from scp_anon.network.association import Context
@@ -236,7 +237,7 @@ def test_nothing_acknowledged_is_lost(round_: int, world: World, tmp_path: Path)
         world.figures["delivered"] += len(node.delivered()) + len(archive.taken)
         world.figures["lost"] += 0  # each of them has failed the round
         world.figures["duplicates"] += archive.taken.total() - len(archive.taken)
-        world.figures["temporary files left in the folder"] += len(list(node.out.rglob(".*.tmp")))
+        world.figures["temporary files left in the folder"] += len(list((node.out / TEMPORARIES).glob("*")))
     finally:
         node.kill()
         archive.down()

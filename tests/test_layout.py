@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from scp_anon.destinations import layout as layout_module
-from scp_anon.destinations.folder import FolderDestination
+from scp_anon.destinations.folder import TEMPORARIES, FolderDestination
 from scp_anon.destinations.layout import DEFAULT, Layout
 from scp_anon.dicom.elements import encode_element
 from scp_anon.dicom.part10 import FileMeta, encode_file_meta
@@ -284,7 +284,7 @@ def test_trouble_with_the_disk(
         else:
             deliver(out, path)
     assert all((out / name).read_bytes() == path.read_bytes() for name in files(out))
-    assert not [name for name in files(out) if name.endswith(".tmp")]
+    assert not [name for name in files(out) if TEMPORARIES in name]
     deliver(out, path)
     assert files(out) == ["P1/1.2.3.dcm"]
 
@@ -352,7 +352,7 @@ def test_order_of_a_delivery(
 
     def synced(descriptor: int) -> None:
         place = Path(os.path.relpath(os.readlink(f"/proc/self/fd/{descriptor}"), out))
-        calls.append(f"fsync {'file' if place.suffix == '.tmp' else place}")
+        calls.append(f"fsync {'file' if place.parent.name == TEMPORARIES else place}")
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", synced)
@@ -368,13 +368,21 @@ def test_order_of_a_delivery(
     monkeypatch.setattr(os, "rename", renamed)
     monkeypatch.setattr(os, "link", linked)
     deliver(out, path)
-    kept = [call for call in calls if call != "link"] if copied else calls
-    appears = ["fsync file", "rename"] if copied else ["link"]
-    assert [call for call in kept if call in ("fsync .", "fsync P1", *appears)][-2 - len(appears) :] == [
-        "fsync .",
-        *appears,
-        "fsync P1",
-    ]
+    last = {call: position for position, call in enumerate(calls)}
+    appears = "rename" if copied else "link"
+    assert last["fsync ."] < last[appears] < last["fsync P1"]
+    assert not copied or last["fsync file"] < last["rename"]
+
+
+def test_what_a_dead_process_has_left_half_written(out: Path) -> None:
+    """It is removed when a folder is opened, unless somebody may be writing it still."""
+    (out / TEMPORARIES).mkdir()
+    old, new = out / TEMPORARIES / "old", out / TEMPORARIES / "new"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    FolderDestination(out, Layout(DEFAULT))
+    assert list((out / TEMPORARIES).iterdir()) == [new]
 
 
 def test_without_fsync(out: Path, spooled: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:

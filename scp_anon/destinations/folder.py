@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -16,6 +18,9 @@ from scp_anon.filesystem import copy_range, head_of, make_directory, sync_direct
 _SHARED: Final = (errno.EXDEV, errno.EPERM, errno.EMLINK)  # where a link cannot be had
 T = TypeVar("T")
 _REMEMBERED: Final = 10_000  # directories
+# Below the folder: what is being copied, and gets its name when it is whole.
+TEMPORARIES: Final = ".scp-anon"
+_ABANDONED: Final = 86_400  # seconds
 
 
 class FolderDestination:
@@ -27,6 +32,8 @@ class FolderDestination:
         self.layout = layout
         self._durable = durable
         self._made: set[str] = set()  # directories whose names are known to be on stable storage
+        self._temporaries = f"{self._folder}/{TEMPORARIES}"
+        self._sweep()
 
     def deliver(self, path: str, upcoming: Callable[[], Iterable[str]], again: bool = False) -> None:
         """Put the instance into the folder, over an earlier one of the same name. Raises Transient or Permanent."""
@@ -79,22 +86,41 @@ class FolderDestination:
         return self._copy(descriptor, target)
 
     def _link(self, path: str, target: str) -> None:
-        self._in(os.path.dirname(target), lambda: _link(path, target))
+        try:
+            self._in(os.path.dirname(target), lambda: os.link(path, target))
+        except FileExistsError:
+            temporary = self._temporary()
+            self._in(self._temporaries, lambda: os.link(path, temporary))
+            try:
+                os.rename(temporary, target)
+            finally:
+                if os.path.lexists(temporary):  # it failed, or has done nothing, as both were links to one file already
+                    os.unlink(temporary)
 
     def _copy(self, source: int, target: str) -> None:
-        temporary = _temporary(target)
+        temporary = self._temporary()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        copy = self._in(os.path.dirname(target), lambda: os.open(temporary, flags, 0o666))
+        copy = self._in(self._temporaries, lambda: os.open(temporary, flags, 0o666))
         try:
             copy_range(source, copy, 0, os.fstat(source).st_size)
             if self._durable:
                 os.fsync(copy)
-            os.rename(temporary, target)
+            self._in(os.path.dirname(target), lambda: os.rename(temporary, target))
         except OSError:
             os.unlink(temporary)
             raise
         finally:
             os.close(copy)
+
+    def _temporary(self) -> str:
+        return f"{self._temporaries}/{secrets.token_hex(8)}"
+
+    def _sweep(self) -> None:
+        """Remove what a process that died has left half written; not what another one may be writing now."""
+        with suppress(FileNotFoundError), os.scandir(self._temporaries) as left:
+            for entry in left:
+                if entry.stat().st_mtime < time.time() - _ABANDONED:
+                    os.unlink(entry.path)
 
     def _in(self, directory: str, call: Callable[[], T]) -> T:
         """Have a call made that needs a directory, which is made if it is missing."""
@@ -124,20 +150,3 @@ class FolderDestination:
 
 def _transient(error: OSError) -> Transient:
     return Transient(f"folder: {errno.errorcode.get(error.errno or 0, 'OSError')}", of_destination=True)
-
-
-def _link(path: str, target: str) -> None:
-    try:
-        os.link(path, target)
-    except FileExistsError:
-        temporary = _temporary(target)
-        os.link(path, temporary)
-        try:
-            os.rename(temporary, target)
-        finally:
-            if os.path.lexists(temporary):  # it failed, or has done nothing, as both were links to one file already
-                os.unlink(temporary)
-
-
-def _temporary(target: str) -> str:
-    return f"{os.path.dirname(target)}/.{secrets.token_hex(8)}.tmp"
