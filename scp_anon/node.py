@@ -26,7 +26,7 @@ from scp_anon.network.scp import bind, occupancy_of
 from scp_anon.parts import Delivering, Operating, Part, Parts, Receiving
 from scp_anon.plan import Plan
 from scp_anon.service_manager import notify
-from scp_anon.supervisor import Ending, Role, Supervisor, handle
+from scp_anon.supervisor import Ending, Role, Supervisor, handle, wait_awake
 from scp_anon.version import VERSION
 
 _SIGNALS: Final = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
@@ -166,7 +166,7 @@ def _in_one_process(node: Node) -> int:
     parts = _all_parts(node)
     parts.start()
     while True:
-        asked.wait()
+        wait_awake(asked)
         asked.clear()
         if stopping.is_set():
             break

@@ -31,6 +31,7 @@ _LONG_ENOUGH: Final = 60.0
 _STOPPED_AT_ONCE: Final = 1
 _DIED: Final = 1
 _NEVER: Final = float("inf")
+_LOOK_UP: Final = 0.5  # seconds
 
 
 class Ending:
@@ -51,7 +52,7 @@ class Ending:
 
     def wait(self) -> None:
         """Until it is to end, in whichever way."""
-        self._asked.wait()
+        wait_awake(self._asked)
 
 
 class Role(NamedTuple):
@@ -251,3 +252,13 @@ def handle(number: int, act: Callable[[], object]) -> None:
     The thread that it interrupts may be about to wait for the event that `act` sets, and hold that one's lock.
     """
     signal.signal(number, lambda number, frame: _thread.start_new_thread(act, ()))
+
+
+def wait_awake(event: threading.Event) -> None:
+    """Wait for an event that a signal sets, for use in the main thread.
+
+    Not asleep for ever: the system may give a signal to another thread, a library's perhaps, and Python acts on it when
+    the main thread next does anything.
+    """
+    while not event.wait(_LOOK_UP):
+        pass
