@@ -78,7 +78,8 @@ def unlisted_rows() -> tuple[Row, ...]:
     """
     with (files(__package__) / "unlisted.csv").open(encoding="utf-8") as table:
         rows = list(csv.DictReader(table))
-    return tuple(Row(parse_tag(row["tag"]), row["code"], {"retain-uids": "K"}) for row in rows)
+    kept: dict[str, dict[str, str]] = {"U": {"retain-uids": "K"}}  # what is no UID may hold a name: a path, a query
+    return tuple(Row(parse_tag(row["tag"]), row["code"], kept.get(row["code"], {})) for row in rows)
 
 
 @cache
