@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from scp_anon.deid import Deidentifier, load_key
+from scp_anon.dicom.part10 import FileMeta, encode_file_meta
 from scp_anon.dicom.skim import LONG_VALUE, long_values
 from scp_anon.draft import Draft
 from scp_anon.errors import Reason, Undecodable
@@ -153,6 +154,22 @@ def test_fragments_are_left_out() -> None:
     found = long_values(lambda start, stop: content[start:stop], len(content))
     assert len(found) == 2
     assert sum(stop - start for start, stop in found) == length
+
+
+def test_nothing_is_left_out_where_the_encoding_changes() -> None:
+    """The items of UN of undefined length are implicit VR: read otherwise, a value in them can pass for pixels."""
+    trap = struct.pack("<HHI", 9, 0x10, 12) + struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OW", 0, LONG_VALUE)
+    item = b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + trap + b"\xfe\xff\x0d\xe0\0\0\0\0"
+    unknown = struct.pack("<HH2sHI", 9, 0x1001, b"UN", 0, 0xFFFFFFFF) + item + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    text = struct.pack("<HH2sHI", 0x40, 0xA160, b"UT", 0, LONG_VALUE) + b"DOE " * (LONG_VALUE // 4)
+    # What is taken for pixels ends where this value begins, and reads like the end of the items.
+    end = b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
+    behind = struct.pack("<HH2sHI", 0x41, 0x1001, b"OB", 0, len(end))
+    skipped = item[len(item) - 8 :] + b"\xfe\xff\xdd\xe0\0\0\0\0" + text + behind
+    unknown = unknown.replace(struct.pack("<I", LONG_VALUE), struct.pack("<I", len(skipped)))
+    head = encode_file_meta(FileMeta(CTImageStorage, "1.2.3", ExplicitVRLittleEndian))
+    content = head + unknown + text + behind + end
+    assert long_values(lambda start, stop: content[start:stop], len(content)) == []
 
 
 @given(st.data())

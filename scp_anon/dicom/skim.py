@@ -1,7 +1,9 @@
 """Where the long values of pixel data are in a DICOM file that is not in memory, by its headers alone.
 
 What a file of any size costs to be de-identified is its headers; this tells which parts of it need not be fetched. It
-is no second parser: what it does not see through it says nothing of, and that is then fetched as well.
+is no second parser: what it does not see through it says nothing of, and that is then fetched as well. It must not see
+what the strict pass sees as something else, as that pass would then rule on a value that it has not got: so it gives up
+where the encoding changes (UN of undefined length, whose items are implicit VR), and at every VR that there is not.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections.abc import Callable
 from struct import error as StructError
 from typing import Final, TypeAlias
 
-from scp_anon.dicom.dictionary import LONG_VRS
+from scp_anon.dicom.dictionary import LONG_VRS, SHORT_VRS
 from scp_anon.dicom.encoding import ITEM, ITEM_DELIMITATION, SEQUENCE_DELIMITATION, UNDEFINED_LENGTH
 from scp_anon.dicom.part10 import META_LIMIT, read_file_meta
 from scp_anon.dicom.uids import transfer_syntaxes
@@ -24,6 +26,7 @@ _PIXELS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 # Shorter ones are not worth it, and are not copied by the kernel either.
 LONG_VALUE: Final = 1 << 20
 _LONG: Final = frozenset(vr.encode("ascii") for vr in LONG_VRS)
+_SHORT: Final = frozenset(vr.encode("ascii") for vr in SHORT_VRS)
 _DEPTH: Final = 64
 
 
@@ -96,7 +99,12 @@ class _Skim:
         if not self._explicit or tag >> 16 == 0xFFFE:
             return tag, pos + 8, int.from_bytes(head[4:8], "little")
         if head[4:6] in _LONG:
-            return tag, pos + 12, int.from_bytes(head[8:12], "little")
+            length = int.from_bytes(head[8:12], "little")
+            if head[4:6] == b"UN" and length == UNDEFINED_LENGTH:
+                raise _NotSeenThrough
+            return tag, pos + 12, length
+        if head[4:6] not in _SHORT:
+            raise _NotSeenThrough
         return tag, pos + 8, int.from_bytes(head[6:8], "little")
 
 
