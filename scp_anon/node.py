@@ -173,10 +173,10 @@ def _in_one_process(node: Node) -> int:
         if node.reload():
             others = _all_parts(node)
             parts.give_way(others)
-            retired.append(parts)
             for old in [old for old in retired if old.are_idle()]:
-                old.drain()
+                old.close()
                 retired.remove(old)
+            retired.append(parts)
             parts = others
     node.close()
     for old in (*retired, parts):
@@ -216,6 +216,8 @@ def _roles(node: Node) -> Sequence[Role]:
     occupancy = occupancy_of(plan.limits, count)
 
     def receive(number: int, ending: Ending) -> None:
+        if operations is not None:
+            operations.close()
         spool = plan.spool(announcements.tell)
         receiving = Receiving(plan, spool, listeners, occupancy.of_process(number), threads, node.reports)
         _live(Parts([receiving], spool, plan.config.drain_timeout), ending)

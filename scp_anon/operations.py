@@ -64,6 +64,7 @@ class Operations:
     def stop(self) -> None:
         """Answer no more."""
         self._server.shutdown()
+        self._server.server_close()
 
     def census(self) -> Census:
         """What is in the spool, as it was a moment ago."""

@@ -78,6 +78,10 @@ class Parts:
             self._spool.close_queues()
         for part in self._parts:
             part.join(deadline)
+        self.close()
+
+    def close(self) -> None:
+        """Give up the spool, when they have nothing in hand."""
         if self._spool is not None:
             self._spool.close()
 
@@ -105,7 +109,6 @@ class Receiving:
         """`threads`: those that de-identify what is not in memory. `reports`: where those of destinations go."""
         self._treatments = plan.treatments
         self._spool = spool
-        self._is_retired = False
         self._listeners = listeners
         self._tls = plan.tls
         self._workers = Workers(spool, plan.treatments, threads, plan.unseal)
@@ -122,19 +125,17 @@ class Receiving:
     def retire(self) -> None:
         """Accept no more associations; those that there are go on. The queue is for others."""
         metrics.PROCESSES.set(0, "receiver")
-        self._is_retired = True
         self._server.stop_accepting()
         self._workers.stop()
         self._spool.arrivals.close()
 
     def is_idle(self) -> bool:
-        """Whether there is no association."""
-        return self._server.is_idle()
+        """Whether there is no association, and nothing in hand."""
+        return self._server.is_idle() and self._workers.join(0)
 
     def stop(self, deadline: float) -> None:
         """Receive what is being received to its end, and nothing more."""
-        if not self._is_retired:  # else another one in this process does that
-            metrics.PROCESSES.set(0, "receiver")
+        metrics.PROCESSES.set(0, "receiver")
         self._server.drain(_left(deadline))
         self._workers.stop()
 
@@ -202,8 +203,7 @@ class Delivering:
 
     def stop(self, deadline: float) -> None:
         """Send nothing more after what is being sent."""
-        if not self._stopping.is_set():
-            metrics.PROCESSES.set(0, "delivery")
+        metrics.PROCESSES.set(0, "delivery")
         self._stopping.set()
         self._awaiting.stop()
         for sender in self._senders:

@@ -82,8 +82,15 @@ class _Process:
 
     def is_due(self) -> bool:
         """Whether it is to be started now."""
-        is_free = self._predecessor is None or not self._predecessor.pid
-        return not self.pid and is_free and self.start_at <= time.monotonic()
+        return self.is_waiting() and self.start_at <= time.monotonic()
+
+    def is_waiting(self) -> bool:
+        """Whether it does not run, and nothing but time is in its way."""
+        return not self.pid and (self._predecessor is None or not self._predecessor.pid)
+
+    def running(self) -> _Process | None:
+        """It, or, where it waits for its predecessor to end, that one."""
+        return self if self.pid or self._predecessor is None else self._predecessor.running()
 
     def started(self, pid: int, row: int) -> None:
         """It runs."""
@@ -167,7 +174,7 @@ class Supervisor:
         """Seconds until something is to be done that no signal tells of."""
         due = [process.kill_at for process in self._all() if process.pid]
         if not self._stopping:
-            due += [process.start_at for process in self._processes if not process.pid]
+            due += [process.start_at for process in self._processes if process.is_waiting()]
         return min(max(min(due, default=_NEVER) - time.monotonic(), 0.001), _LONGEST_WAIT)
 
     def _replace(self, roles: Sequence[Role] | None) -> None:
@@ -181,7 +188,7 @@ class Supervisor:
                 process.signal(signal.SIGHUP)
             else:
                 self._end(process)
-        predecessors = {process.role.name: process for process in old if not process.role.overlaps}
+        predecessors = {process.role.name: process.running() for process in old if not process.role.overlaps}
         self._processes = [_Process(role, predecessors.get(role.name)) for role in roles]
 
     def _stop(self) -> None:

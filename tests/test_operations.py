@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from pynetdicom import evt
 
 from scp_anon import Reason, metrics
 from scp_anon.errors import Rejected
@@ -26,7 +28,7 @@ from scp_anon.network.scu import Requestor, read_meta
 from tests import samples
 from tests.harness import AE_TITLE, Node, eventually, running_node, storescu
 from tests.peers import free_port
-from tests.test_node_faults import CT, peer, store, write_images
+from tests.test_node_faults import CT, destination, peer, store, to_peer, write_images
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -286,6 +288,55 @@ def test_reload_ends_no_association(node: Node, tmp_path: Path) -> None:
     eventually(lambda: len(node.delivered()) == 3)
     eventually(lambda: not rejected(node, "OTHER"))
     assert node.end() == 0
+
+
+def test_there_is_one_delivery_however_often_it_is_reloaded(tmp_path: Path) -> None:
+    """The next one begins when the first has sent what it has in hand, also if another reload comes in between."""
+    going_on = threading.Event()
+    asked: list[int] = []
+
+    def answer(number: int, event: evt.Event) -> int:
+        asked.append(number)
+        going_on.wait(20)
+        return 0
+
+    port = free_port()
+    with destination(port, answer), running_node(tmp_path, **with_operations(processes=2, **to_peer(port))) as node:
+        assert storescu(node.port, *map(str, write_images(tmp_path / "images", 1))).returncode == 0
+        eventually(lambda: asked)
+        for count in (1, 2, 3):
+            reload(node)
+            eventually(lambda count=count: len(node.events("configuration-loaded")) == count)
+        time.sleep(1)
+        assert len([event for event in node.events("process-started") if event["process"] == "delivery"]) == 1
+        going_on.set()
+        eventually(node.is_at_rest)
+        assert asked == [0]
+        eventually(lambda: ready(node))
+
+
+def test_reloads_leave_no_descriptors_behind(node: Node) -> None:
+    """Not one more with each."""
+    assert node.process is not None
+    descriptors = Path(f"/proc/{node.process.pid}/fd")
+    counts = []
+    for count in range(1, 8):
+        reload(node)
+        eventually(lambda count=count: len(node.events("configuration-loaded")) == count)
+        eventually(lambda: ready(node))
+        time.sleep(0.5)
+        counts.append(len(list(descriptors.iterdir())))
+    assert max(counts[4:]) <= max(counts[:3]) + 1, counts  # one that is open just now, for a look at the queue
+
+
+def test_address_of_operations_that_is_no_more(node: Node) -> None:
+    """Nobody holds on to it: not even processes that still have an association."""
+    old = node.config["operations"]["port"]
+    with Requestor(peer(node.port), [CT]):
+        node.config["operations"] = {"port": free_port()}
+        reload(node)
+        eventually(lambda: ready(node))
+        eventually(lambda: is_closed(old), 5)
 
 
 def test_profile_that_has_changed_is_read_again(node: Node, tmp_path: Path) -> None:
