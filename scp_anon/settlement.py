@@ -12,7 +12,8 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, NamedTuple, Protocol
 
 from scp_anon import log, metrics
@@ -87,7 +88,8 @@ class Commitments:
     def waiting(self) -> int:
         """How many instances are waited for."""
         with self._lock:
-            return sum(len(transaction.entries) for transaction in self._transactions.values())
+            every = (entries for transaction in self._transactions.values() for entries in transaction.entries.values())
+            return sum(map(len, every))
 
     def settle(self, report: Report) -> None:
         """Do with the entries of a transaction what the destination says. One that is not known is nobody's."""
@@ -97,10 +99,11 @@ class Commitments:
             return
         for uid, entries in transaction.entries.items():
             for entry in entries:
-                if uid in report.committed:
-                    self._committed(entry)
-                else:
-                    self._failed(entry, report.failed.get(uid, 0))
+                with self._in_hand(entry):
+                    if uid in report.committed:
+                        self._committed(entry)
+                    else:
+                        self._failed(entry, report.failed.get(uid, 0))
 
     def give_up(self, transaction_uid: str) -> None:
         """Whoever was asked did not take the question: send the instances again."""
@@ -108,7 +111,8 @@ class Commitments:
             transaction = self._transactions.pop(transaction_uid, None)
         for entries in transaction.entries.values() if transaction else ():
             for entry in entries:
-                self._send_again(entry, "not asked")
+                with self._in_hand(entry):
+                    self._send_again(entry, "not asked")
 
     def expire(self) -> None:
         """Send again what was not answered in time."""
@@ -120,7 +124,18 @@ class Commitments:
             for entries in transaction.entries.values():
                 for entry in entries:
                     metrics.COMMITMENTS.add(self._name, "unanswered")
-                    self._send_again(entry, "unanswered")
+                    with self._in_hand(entry):
+                        self._send_again(entry, "unanswered")
+
+    @contextmanager
+    def _in_hand(self, entry: Entry) -> Iterator[None]:
+        """Where the disk fails, leave this entry to be sent again: those behind it are not to wait for ever."""
+        try:
+            yield
+        except OSError as error:
+            log.error("disk-trouble", destination=self._name, entry=entry.envelope.id, detail=type(error).__name__)
+            metrics.DISK_TROUBLES.add()
+            self._spool.hand_back(self._name, entry)
 
     def _committed(self, entry: Entry) -> None:
         self._spool.acknowledge(self._name, entry)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,11 +16,15 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittle
 from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]  # made at import
 
+from scp_anon.announcements import Reports
 from scp_anon.errors import Aborted, Rejected
 from scp_anon.network import commitment
 from scp_anon.network.association import Context
 from scp_anon.network.commitment import Reference, Report
 from scp_anon.network.scu import Peer, Requestor
+from scp_anon.places import Entry
+from scp_anon.settlement import Commitments
+from scp_anon.spool import Spool
 from tests.harness import AE_TITLE, Node, eventually, running_node, running_orthanc, storescu
 from tests.peers import free_port
 from tests.test_node_faults import write_images
@@ -107,6 +113,44 @@ def send(node: Node, folder: Path, count: int = 3) -> None:
     assert storescu(node.port, *map(str, write_images(folder, count))).returncode == 0
 
 
+# ---------------------------------------------------------------------- what is waited for
+
+
+def test_disk_that_fails_while_a_report_is_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Costs the entry in hand another way to the destination, and the others nothing; later reports are heard."""
+    spool = Spool(tmp_path / "spool", ["archive"], durable=False)
+    for _ in range(3):
+        with spool.draft() as draft:
+            original = spool.commit(draft, "ROUTE", "CALLING", claimed=True)
+        with spool.draft_of_result() as result:
+            spool.publish(original, result, ["archive"])
+    entries: dict[str, list[Entry]] = {}
+    for uid in ("1.1", "1.2", "1.3"):
+        entry = spool.depart("archive", 5)
+        assert entry is not None
+        entries[uid] = [entry]
+    commitments = Commitments(spool, "archive", 60, lambda attempt: 60)
+    commitments.expect("2.25.1", entries)
+    assert commitments.waiting() == 3
+
+    unlink = os.unlink
+
+    def failing(path: str) -> None:
+        if path == entries["1.2"][0].path:
+            raise OSError(errno.EIO, "EIO")
+        unlink(path)
+
+    reports = Reports()
+    reports.listen(lambda *told: commitments.settle(Report(*told)))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", failing)
+        reports.tell("2.25.1", entries, {})
+        assert eventually(lambda: spool.depart("archive", 1)) == entries["1.2"][0]
+    commitments.expect("2.25.2", {"1.2": entries["1.2"]})
+    reports.tell("2.25.2", ["1.2"], {})
+    eventually(lambda: spool.is_idle("archive") or not any((tmp_path / "spool/outgoing/archive").iterdir()))
+
+
 # ---------------------------------------------------------------------- what is said
 
 
@@ -114,7 +158,8 @@ def test_action_and_event_information() -> None:
     """They say what PS3.4 J.3 has them say; an instance that is named twice as committed and failed has failed."""
     encoded = commitment.action_information("2.25.1", [Reference(CTImageStorage, "1.2.3")])
     assert commitment._decode(encoded, True) == Report("2.25.1", frozenset({"1.2.3"}), {})
-    for rubbish in (b"", b"\x08\x00", b"rubbish that is no data set"):
+    deep = (b"\x08\x00\x99\x11\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\xff\xff\xff\xff") * 10_000
+    for rubbish in (b"", b"\x08\x00", b"rubbish that is no data set", deep):
         with pytest.raises(Aborted):
             commitment._decode(rubbish, True)
 
