@@ -84,6 +84,8 @@ class Node:
                 self.plan.config.processes == 1,
             ):
                 raise ConfigError("spool.path, and processes: 1, are for a new start: nothing was changed")
+            if not config.key.file.exists():
+                raise ConfigError(f"{config.key.file}: is not there; a new key is only made at a start")
             plan = Plan(config)
             self._listen(config)
         except ConfigError as error:

@@ -10,10 +10,11 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from socket import socket
-from typing import Final, NamedTuple
+from socket import SHUT_RDWR, socket
+from typing import Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -25,7 +26,7 @@ from scp_anon.inspection import Census, Inspection
 from scp_anon.version import VERSION
 
 _CENSUS_HOLDS: Final = 5.0  # seconds: a long queue is not counted for each request
-_PATIENCE: Final = 10.0  # seconds that a request may take to come
+_PATIENCE: Final = 10.0  # seconds that a request may take, from its first byte to the last of the answer
 _REQUESTS: Final = 32
 _JSON: Final = "application/json"
 
@@ -121,10 +122,28 @@ class _Server(ThreadingHTTPServer):
         self.socket.close()
         self.socket = listener
         self.pages = pages
+        self._begun: dict[Any, float] = {}  # the connections that there are
 
     def verify_request(self, request: object, client_address: object) -> bool:
         """A bound on threads: who asks more often than that is let go without an answer."""
-        return threading.active_count() < _REQUESTS
+        return len(self._begun) < _REQUESTS
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """In a thread of its own."""
+        self._begun[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """It has come to its end, in whatever way."""
+        self._begun.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Now and then: end what takes too long, however it trickles."""
+        for request, begun in list(self._begun.items()):
+            if time.monotonic() - begun > _PATIENCE:
+                with suppress(OSError):  # it has ended by itself
+                    request.shutdown(SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away before it has its answer is nobody's trouble."""

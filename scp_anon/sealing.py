@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -30,6 +31,8 @@ CHUNK: Final = 1 << 16
 TAG: Final = 16
 _KEY: Final = 32
 _BATCH: Final = 16  # chunks that are copied at once
+# Memory that nobody touches is not counted: else an object larger than all memory could never be mapped.
+_SPARSE: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | (0x4000 if sys.platform == "linux" else 0)  # MAP_NORESERVE
 _nonce = struct.Struct(">QxxxB").pack
 
 
@@ -147,7 +150,7 @@ class Sealed:
 
     def mapped(self, without: Sequence[tuple[int, int]] = ()) -> memoryview:
         """The original in memory; ranges in `without`, which nobody reads there, take none. Raises Undecodable."""
-        content = memoryview(mmap.mmap(-1, max(self.size, 1)))[: self.size]
+        content = memoryview(mmap.mmap(-1, max(self.size, 1), flags=_SPARSE))[: self.size]
         for number in range(self._chunks):
             start = number * CHUNK
             if not any(first <= start and start + CHUNK <= last for first, last in without):

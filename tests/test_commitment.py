@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,6 +43,7 @@ class Archive:
         self.asked: list[str] = []
         self.statuses: list[int] = []
         self._answer, self._node_port, self._action_status = answer, node_port, action_status
+        self.refuses_duplicates = False
 
     @contextlib.contextmanager
     def running(self, offers_commitment: bool = True) -> Iterator[Archive]:
@@ -59,8 +61,9 @@ class Archive:
             server.shutdown()
 
     def _on_store(self, event: evt.Event) -> int:
-        self.stored.append(str(event.request.AffectedSOPInstanceUID))  # type: ignore[union-attr]  # a C-STORE-RQ
-        return 0
+        uid = str(event.request.AffectedSOPInstanceUID)  # type: ignore[union-attr]  # a C-STORE-RQ
+        self.stored.append(uid)
+        return 0x0111 if self.refuses_duplicates and self.stored.count(uid) > 1 else 0
 
     def _on_action(self, event: evt.Event) -> tuple[int, Dataset | None]:
         asked = event.action_information
@@ -253,6 +256,19 @@ def test_after_a_restart_it_is_sent_once_more(tmp_path: Path) -> None:
         node.start()
         eventually(node.is_at_rest)
         assert len(set(archive.stored)) == 2
+
+
+def test_what_comes_again_may_be_called_a_duplicate(tmp_path: Path) -> None:
+    """A reload forgets what is waited for: that the destination has it already is no reason to set it aside."""
+    archive = Archive(lambda n, uid: None if n == 0 else 0)
+    archive.refuses_duplicates = True
+    with archive.running(), running_node(tmp_path / "node", **to_archive(archive.port)) as node:
+        send(node, tmp_path / "images", 1)
+        eventually(lambda: archive.asked)
+        assert node.process is not None
+        node.process.send_signal(signal.SIGHUP)
+        eventually(lambda: len(archive.asked) == 2 and node.is_at_rest())
+        assert not node.quarantined()
 
 
 def test_who_may_report(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -127,6 +128,44 @@ def test_slow_clients_do_not_keep_others_out(tmp_path: Path) -> None:
         for connection in silent:
             connection.close()
         assert storescu(node.port, *map(str, write_images(tmp_path / "images", 1))).returncode == 0
+
+
+def test_clients_that_trickle_are_let_go(tmp_path: Path) -> None:
+    """As many as may ask at once, and each says a little now and then: the others get an answer in the end."""
+    with running_node(tmp_path, **with_operations(processes=2)) as node:
+        eventually(lambda: ready(node))
+        address = "127.0.0.1", node.config["operations"]["port"]
+        trickling = [socket.create_connection(address) for _ in range(40)]
+        for connection in trickling:
+            connection.sendall(b"GET /healthz HTTP/1.0\r\n")
+
+        def answered() -> bool:
+            for connection in trickling:
+                with contextlib.suppress(OSError):
+                    connection.sendall(b"a: b\r\n")
+            time.sleep(1)
+            return asked(node) == 200
+
+        eventually(answered, 20)
+        for connection in trickling:
+            connection.close()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_health_is_told_however_many_associations_there_are(processes: int, tmp_path: Path) -> None:
+    """Their threads are not those of requests, whatever process they are in."""
+    with running_node(tmp_path, **with_operations(processes=processes)) as node, contextlib.ExitStack() as open_:
+        eventually(lambda: ready(node))
+        for _ in range(32):
+            open_.enter_context(Requestor(peer(node.port), [CT]))
+        assert asked(node) == 200
+
+
+def asked(node: Node) -> int:
+    """The status of /healthz; 0 where the connection ends without one."""
+    with contextlib.suppress(OSError):
+        return get(node, "/healthz")[0]
+    return 0
 
 
 # ---------------------------------------------------------------------- metrics
@@ -259,7 +298,8 @@ def test_reload_with_a_fault_changes_nothing(node: Node, tmp_path: Path) -> None
     for fault, said in (
         ({"colour": "blue"}, "colour: unknown key"),
         ({"spool": {"path": str(tmp_path / "elsewhere"), "reserve": 0}}, "spool.path"),
-        ({"key": {"file": str(tmp_path / "no-key")}}, "no such key"),
+        ({"key": {"file": str(tmp_path / "no-key")}}, "no-key"),
+        ({"key": {"file": str(tmp_path / "no-key"), "create": True}}, "only made at a start"),
         ({"listen": [{"address": "127.0.0.1", "port": node.port}, {"address": "192.0.2.1", "port": 1}]}, "listen: "),
     ):
         node.config = {**good, **fault}
@@ -270,7 +310,8 @@ def test_reload_with_a_fault_changes_nothing(node: Node, tmp_path: Path) -> None
         assert said in refused[-1]["fault"]
         assert storescu(node.port, str(image)).returncode == 0
     assert not node.events("configuration-loaded")
-    eventually(lambda: numbers(node).get("scp_anon_reloads_total{result=refused}") == 4)
+    eventually(lambda: numbers(node).get("scp_anon_reloads_total{result=refused}") == 5)
+    assert not (tmp_path / "no-key").exists()
 
 
 def test_reload_ends_no_association(node: Node, tmp_path: Path) -> None:

@@ -181,6 +181,15 @@ def test_what_is_not_understood_is_read(data: st.DataObject) -> None:
     assert all(0 <= a <= b for a, b in long_values(lambda start, stop: bytes(content[start:stop]), len(content)))
 
 
+def test_what_is_left_out_takes_no_memory(tmp_path: Path) -> None:
+    """Not even where the system is asked for it: an object may be larger than all memory that there is."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with sealed_file(tmp_path / "sealed", b"x").open("rb") as file:
+        sealed = Seal(KEY).open(file.fileno())
+        sealed.size = 4 * memory
+        assert len(sealed.mapped([(0, CHUNK)])) == sealed.size
+
+
 # ---------------------------------------------------------------------- the node
 
 

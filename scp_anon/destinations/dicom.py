@@ -45,8 +45,10 @@ class DicomDestination:
             return requestor.store(path, meta, start)
 
         status = self._over_association(store)
-        # What an attempt before has stored, whose response we did not get, a peer may call a duplicate.
-        if not (again and status == _DUPLICATE):
+        # What an attempt before has stored, whose response we did not get, a peer may call a duplicate. Where it has
+        # to commit to it, what was not settled when the node ended or was reloaded comes again, too; and it will say
+        # whether it has it.
+        if not ((again or self._commits) and status == _DUPLICATE):
             _judge(status)
 
     def request_commitment(self, transaction_uid: str, references: Sequence[commitment.Reference]) -> None:
