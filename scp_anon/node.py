@@ -26,10 +26,9 @@ from scp_anon.network.scp import bind, occupancy_of
 from scp_anon.parts import Delivering, Operating, Part, Parts, Receiving
 from scp_anon.plan import Plan
 from scp_anon.service_manager import notify
-from scp_anon.supervisor import Ending, Role, Supervisor, handle, wait_awake
+from scp_anon.supervisor import Ending, Role, Supervisor, handle, note_signals, wait_awake
 from scp_anon.version import VERSION
 
-_SIGNALS: Final = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 _STOPPED_AT_ONCE: Final = 1
 # For what has to be done besides waiting for messages in hand, before a process is taken to hang.
 _MARGIN: Final = 10.0
@@ -45,13 +44,12 @@ def serve(read: Callable[[], Config]) -> int:
 
     `read` reads the configuration: now, and again for each SIGHUP. Raises ConfigError for what cannot work.
     """
-    # They may come before we are prepared for them, and must not end the node in any other way than they do later.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    noted = note_signals()
     node = Node(read)
     if node.plan.config.processes == 1 or not hasattr(signal, "sigtimedwait"):
-        code = _in_one_process(node)
+        code = _in_one_process(node, noted)
     else:
-        code = _in_processes(node)
+        code = _in_processes(node, noted)
     log.event("stopped")
     return code
 
@@ -150,7 +148,7 @@ class Node:
             log.event("listening", address=address, port=port)
 
 
-def _in_one_process(node: Node) -> int:
+def _in_one_process(node: Node, noted: list[int]) -> int:
     asked = threading.Event()
     stopping = threading.Event()
 
@@ -160,10 +158,11 @@ def _in_one_process(node: Node) -> int:
         stopping.set()
         asked.set()
 
-    handle(signal.SIGTERM, stop)
-    handle(signal.SIGINT, stop)
-    handle(signal.SIGHUP, asked.set)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    acts = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: asked.set}
+    for number, act in acts.items():
+        handle(number, act)
+    for came in noted:
+        acts[signal.Signals(came)]()
     retired: list[Parts] = []
     parts = _all_parts(node)
     parts.start()
@@ -202,11 +201,11 @@ def _all_parts(node: Node) -> Parts:
     return Parts(parts, spool, plan.config.drain_timeout)
 
 
-def _in_processes(node: Node) -> int:
+def _in_processes(node: Node, noted: list[int]) -> int:
     def on_reload() -> Sequence[Role] | None:
         return _roles(node) if node.reload() else None
 
-    return Supervisor(_roles(node), node.plan.config.drain_timeout + _MARGIN).run(node.close, on_reload)
+    return Supervisor(_roles(node), node.plan.config.drain_timeout + _MARGIN).run(node.close, on_reload, noted)
 
 
 def _roles(node: Node) -> Sequence[Role]:

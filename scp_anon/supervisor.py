@@ -124,19 +124,19 @@ class Supervisor:
         self._stopping = False
         self._lifeline, self._hold = os.pipe()
 
-    def run(self, on_stop: Callable[[], None], on_reload: Callable[[], Sequence[Role] | None]) -> int:
+    def run(self, on_stop: Callable[[], None], on_reload: Callable[[], Sequence[Role] | None], noted: list[int]) -> int:
         """Until SIGTERM or SIGINT, and then until all processes have ended; returns the exit code.
 
         `on_stop` is called when the first of them comes. A second one kills all that is left. `on_reload` is called
-        for SIGHUP; it returns the roles that there are from then on, or None for no change.
+        for SIGHUP; it returns the roles that there are from then on, or None for no change. `noted`: signals that have
+        come already (`note_signals`).
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         code = 0
         while not self._stopping or any(process.pid for process in self._all()):
             if not self._stopping:
                 self._start_due()
-            came = signal.sigtimedwait(_SIGNALS, self._until_next())
-            number = came.si_signo if came is not None else 0
+            number = noted.pop(0) if noted else self._next_signal()
             if number == signal.SIGHUP and not self._stopping:
                 self._replace(on_reload())
             elif number in (signal.SIGTERM, signal.SIGINT) and not self._stopping:
@@ -149,6 +149,11 @@ class Supervisor:
             self._reap()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         return code
+
+    def _next_signal(self) -> int:
+        """Wait for a signal; 0 where something else is to be done first."""
+        came = signal.sigtimedwait(_SIGNALS, self._until_next())
+        return came.si_signo if came is not None else 0
 
     def _all(self) -> Iterator[_Process]:
         yield from self._processes
@@ -251,6 +256,17 @@ class Supervisor:
     def _die_with_supervisor(self) -> None:
         os.read(self._lifeline, 1)
         os._exit(_DIED)
+
+
+def note_signals() -> list[int]:
+    """From now on, note the signals that are for a node, until somebody is there to act on them.
+
+    To block them would not do: a thread that a library has made while it was imported would get them.
+    """
+    noted: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: noted.append(number))
+    return noted
 
 
 def handle(number: int, act: Callable[[], object]) -> None:

@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,11 @@ def numbers(node: Node) -> dict[str, float]:
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+def has_loaded(node: Node, count: int) -> bool:
+    """Whether the configuration has been read again so often."""
+    return len(node.events("configuration-loaded")) == count
 
 
 def is_closed(port: int) -> bool:
@@ -347,7 +353,7 @@ def test_there_is_one_delivery_however_often_it_is_reloaded(tmp_path: Path) -> N
         eventually(lambda: asked)
         for count in (1, 2, 3):
             reload(node)
-            eventually(lambda count=count: len(node.events("configuration-loaded")) == count)
+            eventually(partial(has_loaded, node, count))
         time.sleep(1)
         assert len([event for event in node.events("process-started") if event["process"] == "delivery"]) == 1
         going_on.set()
@@ -363,7 +369,7 @@ def test_reloads_leave_no_descriptors_behind(node: Node) -> None:
     counts = []
     for count in range(1, 8):
         reload(node)
-        eventually(lambda count=count: len(node.events("configuration-loaded")) == count)
+        eventually(partial(has_loaded, node, count))
         eventually(lambda: ready(node))
         time.sleep(0.5)
         counts.append(len(list(descriptors.iterdir())))
