@@ -149,13 +149,18 @@ class Sealed:
             start = end
 
     def mapped(self, without: Sequence[tuple[int, int]] = ()) -> memoryview:
-        """The original in memory; ranges in `without`, which nobody reads there, take none. Raises Undecodable."""
+        """The original in memory; ranges in `without`, in rising order, which nobody reads there, take none.
+
+        Raises Undecodable.
+        """
         content = memoryview(mmap.mmap(-1, max(self.size, 1), flags=_SPARSE))[: self.size]
-        for number in range(self._chunks):
-            start = number * CHUNK
-            if not any(first <= start and start + CHUNK <= last for first, last in without):
-                plain = self.chunk(number)
-                content[start : start + len(plain)] = plain
+        start = 0
+        for stop, following in (*without, (self.size, self.size)):
+            while start < stop:
+                end = min(stop, (start // CHUNK + 1) * CHUNK)
+                content[start:end] = self.read(start, end)
+                start = end
+            start = following
         return content.toreadonly()
 
 

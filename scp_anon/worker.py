@@ -24,6 +24,7 @@ from scp_anon.spool import Spool
 
 # What to wait before an original is tried again that a full or failing disk kept from being published.
 _DISK_TROUBLE: Final = 10.0
+_PAGE: Final = 1 << 12
 # A result may end as a file in a folder: the umask says who may read it there.
 _RESULT_MODE: Final = 0o666
 
@@ -71,7 +72,8 @@ def _opened(
 def _unsealed(sealed: Sealed, deidentifier: Deidentifier, context: Mapping[str, str]) -> Deidentified:
     """A sealed original. Of a large one, pixels are unsealed as they are written, and are not in memory."""
     pixels = long_values(sealed.read, sealed.size)
-    if pixels:
+    # Around each range a page of memory is taken, or two halves.
+    if pixels and sealed.size - sum(stop - start - _PAGE for start, stop in pixels) <= NORMALISED_LIMIT:
         result = deidentifier.mapped(sealed.mapped(pixels), sealed.copy, context)
         if result.copy is not None:
             return result

@@ -15,7 +15,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittle
 
 from scp_anon.deid import Deidentifier, load_key
 from scp_anon.dicom.part10 import FileMeta, encode_file_meta
-from scp_anon.dicom.skim import LONG_VALUE, long_values
+from scp_anon.dicom.skim import LONG_FRAGMENT, LONG_VALUE, long_values
 from scp_anon.draft import Draft
 from scp_anon.errors import Reason, Undecodable
 from scp_anon.network.scu import Requestor
@@ -156,6 +156,31 @@ def test_fragments_are_left_out() -> None:
     assert sum(stop - start for start, stop in found) == length
 
 
+def test_short_fragments_are_left_out() -> None:
+    """As slides have them by the thousand: of all that is long enough the headers are left, and no more."""
+    head = samples.encoded(samples.image())[:-6]
+    small, tile = b"\xfe\xff\x00\xe0" + struct.pack("<I", 100) + bytes(100), bytes([7]) * LONG_FRAGMENT
+    tiles = (b"\xfe\xff\x00\xe0" + struct.pack("<I", len(tile)) + tile + small) * 200
+    at = head.rindex(b"\xe0\x7f\x10\x00")
+    content = head[:at] + b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff" + tiles + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    found = long_values(lambda start, stop: content[start:stop], len(content))
+    assert [content[start:stop] == tile for start, stop in found] == [True] * 200
+    few = content.replace(tiles, tiles[: len(tiles) // 2])
+    assert long_values(lambda start, stop: few[start:stop], len(few)) == []  # in one piece, it is not copied as a range
+
+
+def test_only_what_is_left_out_is_missing(tmp_path: Path, opened: Any) -> None:
+    """To the byte, wherever it begins and ends."""
+    content = os.urandom(3 * CHUNK + 17)
+    sealed = opened(sealed_file(tmp_path / "sealed", content))
+    ranges = [(5, 17), (17, CHUNK + 1), (CHUNK + 9, CHUNK + 10), (2 * CHUNK, 3 * CHUNK + 17)]
+    expected = bytearray(content)
+    for start, stop in ranges:
+        expected[start:stop] = bytes(stop - start)
+    assert bytes(sealed.mapped(ranges)) == expected
+    assert bytes(sealed.mapped()) == content
+
+
 def test_nothing_is_left_out_where_the_encoding_changes() -> None:
     """The items of UN of undefined length are implicit VR: read otherwise, a value in them can pass for pixels."""
     trap = struct.pack("<HHI", 9, 0x10, 12) + struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OW", 0, LONG_VALUE)
@@ -187,7 +212,7 @@ def test_what_is_left_out_takes_no_memory(tmp_path: Path) -> None:
     with sealed_file(tmp_path / "sealed", b"x").open("rb") as file:
         sealed = Seal(KEY).open(file.fileno())
         sealed.size = 4 * memory
-        assert len(sealed.mapped([(0, CHUNK)])) == sealed.size
+        assert len(sealed.mapped([(0, sealed.size)])) == sealed.size
 
 
 # ---------------------------------------------------------------------- the node

@@ -25,13 +25,15 @@ Read: TypeAlias = Callable[[int, int], bytes]
 _PIXELS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 # Shorter ones are not worth it, and are not copied by the kernel either.
 LONG_VALUE: Final = 1 << 20
+# Of a long value in fragments: shorter ones have a page of memory or two in common with their headers.
+LONG_FRAGMENT: Final = 1 << 13
 _LONG: Final = frozenset(vr.encode("ascii") for vr in LONG_VRS)
 _SHORT: Final = frozenset(vr.encode("ascii") for vr in SHORT_VRS)
 _DEPTH: Final = 64
 
 
 def long_values(read: Read, size: int) -> list[tuple[int, int]]:
-    """The ranges of a DICOM file of this size that hold nothing but pixels."""
+    """The ranges of a DICOM file of this size that hold nothing but pixels, in rising order."""
     try:
         meta, start = read_file_meta(read(0, META_LIMIT))
         syntax = transfer_syntaxes()[meta.transfer_syntax_uid]
@@ -73,11 +75,15 @@ class _Skim:
 
     def _items(self, pos: int, are_fragments: bool, depth: int) -> int:
         """Go through items or fragments up to the delimitation; returns where that ends."""
+        begin = pos
+        fragments: list[tuple[int, int]] = []
         while True:
             head = self._read(pos, pos + 8)
             tag, length = _tag(head), int.from_bytes(head[4:8], "little")
             pos += 8
             if tag == SEQUENCE_DELIMITATION:
+                if pos - begin >= LONG_VALUE:
+                    self.found += fragments
                 return pos
             if tag != ITEM or pos > self._size:
                 raise _NotSeenThrough
@@ -86,8 +92,8 @@ class _Skim:
                     raise _NotSeenThrough
                 pos = self.data_set(pos, self._size, depth + 1)
                 continue
-            if are_fragments and length >= LONG_VALUE:
-                self.found.append((pos, pos + length))
+            if are_fragments and length >= LONG_FRAGMENT:
+                fragments.append((pos, pos + length))
             pos += length
 
     def _header(self, pos: int) -> tuple[int, int, int]:
