@@ -21,8 +21,8 @@ _READ: Final = 1 << 16
 _REPORT: Final = 1 << 20
 _PATIENCE: Final = 5.0  # seconds for which there may be no room for a report
 
-# Given a transaction, the SOP instances that are committed to, and others with their Failure Reasons.
-Settle: TypeAlias = Callable[[str, frozenset[str], Mapping[str, int]], None]
+# Given who reports, a transaction, the SOP instances that are committed to, and others with their Failure Reasons.
+Settle: TypeAlias = Callable[[str, str, frozenset[str], Mapping[str, int]], None]
 
 
 class Announcements:
@@ -58,9 +58,9 @@ class Reports:
         self._settle: Settle = _nobody
         self._thread: threading.Thread | None = None
 
-    def tell(self, transaction_uid: str, committed: Iterable[str], failed: Mapping[str, int]) -> None:
-        """Say what was reported of a transaction."""
-        message = json.dumps([transaction_uid, list(committed), dict(failed)]).encode()
+    def tell(self, reporter: str, transaction_uid: str, committed: Iterable[str], failed: Mapping[str, int]) -> None:
+        """Say what the AE title `reporter` has reported of a transaction."""
+        message = json.dumps([reporter, transaction_uid, list(committed), dict(failed)]).encode()
         with suppress(OSError):  # larger than any that answers a question of ours, or nobody listens
             self._in.send(message)
 
@@ -73,9 +73,9 @@ class Reports:
 
     def _run(self) -> None:
         while told := self._out.recv(_REPORT):
-            transaction_uid, committed, failed = json.loads(told)
-            self._settle(transaction_uid, frozenset(committed), failed)
+            reporter, transaction_uid, committed, failed = json.loads(told)
+            self._settle(reporter, transaction_uid, frozenset(committed), failed)
 
 
-def _nobody(transaction_uid: str, committed: frozenset[str], failed: Mapping[str, int]) -> None:
+def _nobody(reporter: str, transaction_uid: str, committed: frozenset[str], failed: Mapping[str, int]) -> None:
     """Nobody listens yet."""

@@ -27,9 +27,9 @@ class Breaker:
         with self._lock:
             self._failures = 0
             was_open, self.is_open = self.is_open, False
-        if was_open:
-            log.event("destination-recovered", destination=self._destination)
-            metrics.IN_TROUBLE.set(0, self._destination)
+            if was_open:
+                log.event("destination-recovered", destination=self._destination)
+                metrics.IN_TROUBLE.set(0, self._destination)
 
     def failed(self, of_destination: bool) -> bool:
         """The destination has not taken an instance; returns whether it is in trouble."""
@@ -37,7 +37,7 @@ class Breaker:
             self._failures += 1
             was_open = self.is_open
             self.is_open = was_open or of_destination or self._failures >= _FAILURES
-        if self.is_open and not was_open:
-            log.warning("destination-in-trouble", destination=self._destination)
-            metrics.IN_TROUBLE.set(1, self._destination)
-        return self.is_open
+            if self.is_open and not was_open:
+                log.warning("destination-in-trouble", destination=self._destination)
+                metrics.IN_TROUBLE.set(1, self._destination)
+            return self.is_open

@@ -93,6 +93,10 @@ class Sender:
                     log.error("disk-trouble", destination=self._name, detail=type(error).__name__)
                     metrics.DISK_TROUBLES.add()
                     self._stopping.wait(self._back_off.first)
+                except Exception as error:
+                    # A fault of ours, and none of an instance's: the queue must not stand still for it.
+                    log.error("unexpected-error", destination=self._name, detail=type(error).__name__)
+                    self._stopping.wait(self._back_off.first)
         finally:
             line.place.close()
 
@@ -106,7 +110,7 @@ class Sender:
         else:
             try:
                 self._send(entry, line)
-            except OSError:
+            except Exception:
                 self._spool.hand_back(self._name, entry)
                 raise
 

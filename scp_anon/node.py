@@ -85,6 +85,8 @@ class Node:
             if not config.key.file.exists():
                 raise ConfigError(f"{config.key.file}: is not there; a new key is only made at a start")
             plan = Plan(config)
+            if plan.key_id != self.plan.key_id:
+                raise ConfigError(f"{config.key.file}: is another key: every pseudonym would be another; start anew")
             self._listen(config)
         except ConfigError as error:
             log.error("configuration-refused", fault=str(error))

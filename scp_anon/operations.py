@@ -27,6 +27,7 @@ from scp_anon.version import VERSION
 
 _CENSUS_HOLDS: Final = 5.0  # seconds: a long queue is not counted for each request
 _PATIENCE: Final = 10.0  # seconds that a request may take, from its first byte to the last of the answer
+_LAST_ANSWERS: Final = 1.0  # seconds
 _REQUESTS: Final = 32
 _JSON: Final = "application/json"
 
@@ -63,9 +64,10 @@ class Operations:
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer no more."""
+        """Answer no more, but for what has been asked already."""
         self._server.shutdown()
         self._server.server_close()
+        self._server.finish()
 
     def census(self) -> Census:
         """What is in the spool, as it was a moment ago."""
@@ -145,12 +147,19 @@ class _Server(ThreadingHTTPServer):
                 with suppress(OSError):  # it has ended by itself
                     request.shutdown(SHUT_RDWR)
 
+    def finish(self) -> None:
+        """Wait, but not for long, until those who have asked have their answers."""
+        deadline = time.monotonic() + _LAST_ANSWERS
+        while self._begun and time.monotonic() < deadline:
+            time.sleep(0.01)
+
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away before it has its answer is nobody's trouble."""
 
 
 class _Request(BaseHTTPRequestHandler):
     timeout = _PATIENCE
+    wbufsize = 1 << 20  # an answer is sent in one piece
     server_version = "scp-anon"
     sys_version = ""
     server: _Server

@@ -113,7 +113,11 @@ class Receiving:
         self._tls = plan.tls
         self._workers = Workers(spool, plan.treatments, threads, plan.unseal)
         intake = Intake(spool, self._workers.work, self._refuses, self._work_at_once)
-        self._server = Server(intake, plan.admission, plan.limits, occupancy, lambda report: reports.tell(*report))
+
+        def on_report(reporter: str, report: Report) -> None:
+            reports.tell(reporter, *report)
+
+        self._server = Server(intake, plan.admission, plan.limits, occupancy, on_report)
 
     def start(self) -> None:
         """Begin to work: the queue first, then the doors."""
@@ -170,6 +174,11 @@ class Delivering:
             for name, section in plan.config.destinations.items()
             if isinstance(section, DicomSection) and section.commitment == "required"
         }
+        self._titles = {
+            name: section.called_ae_title
+            for name, section in plan.config.destinations.items()
+            if isinstance(section, DicomSection)
+        }
         self._senders = [
             Sender(spool, name, list(map(Line, places, self._settlements(name, places))), back_off)
             for name, places in plan.destinations.items()
@@ -214,10 +223,13 @@ class Delivering:
         for sender in self._senders:
             sender.join(_left(deadline))
 
-    def _settle(self, transaction_uid: str, committed: frozenset[str], failed: Mapping[str, int]) -> None:
-        """Take note of what a destination has reported of storage commitment, whichever that is."""
-        for commitments in self._commitments.values():
-            commitments.settle(Report(transaction_uid, committed, failed))
+    def _settle(
+        self, reporter: str, transaction_uid: str, committed: frozenset[str], failed: Mapping[str, int]
+    ) -> None:
+        """Take note of what a destination has reported of storage commitment."""
+        for name, commitments in self._commitments.items():
+            if self._titles[name] == reporter:
+                commitments.settle(Report(transaction_uid, committed, failed))
 
     def _settlements(self, name: str, places: Sequence[Destination]) -> list[Settlement]:
         return settlements(self._spool, name, places, self._commitments.get(name))

@@ -183,7 +183,7 @@ class ByCommitment:
 
     def idle(self) -> None:
         """Ask for what is stored, hear what is said, and let go of the association when nothing is for long."""
-        if self._stored:
+        if self._stored and not self._spool.departures[self._name].is_closed():
             self._ask()
         self._hear()
         self._idle_since = self._idle_since or time.monotonic()

@@ -255,6 +255,7 @@ def report(node: Node, senders: list[Sender], collector: Collector, taken: list[
     say(most.row("most"))
     say(rest.row("at rest"))
     say("\n| route | destination | acknowledged | delivered | queued | lost |\n|---|---|---:|---:|---:|---:|\n")
+    node.end()  # what is deferred would change its name while one looks
     # What is quarantined is under its new UID or its old one; either way it is not lost.
     kept = {read_meta(path)[0].sop_instance_uid for path in node.in_spool("quarantine")}
     all_lost = 0

@@ -144,13 +144,13 @@ def test_disk_that_fails_while_a_report_is_settled(tmp_path: Path, monkeypatch: 
         unlink(path)
 
     reports = Reports()
-    reports.listen(lambda *told: commitments.settle(Report(*told)))
+    reports.listen(lambda reporter, *told: commitments.settle(Report(*told)))
     with monkeypatch.context() as patched:
         patched.setattr(os, "unlink", failing)
-        reports.tell("2.25.1", entries, {})
+        reports.tell("ARCHIVE", "2.25.1", entries, {})
         assert eventually(lambda: spool.depart("archive", 1)) == entries["1.2"][0]
     commitments.expect("2.25.2", {"1.2": entries["1.2"]})
-    reports.tell("2.25.2", ["1.2"], {})
+    reports.tell("ARCHIVE", "2.25.2", ["1.2"], {})
     eventually(lambda: spool.is_idle("archive") or not any((tmp_path / "spool/outgoing/archive").iterdir()))
 
 

@@ -24,7 +24,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from pynetdicom import evt
 
-from scp_anon import Reason, metrics
+from scp_anon import Reason, generate_key, metrics
 from scp_anon.errors import Rejected
 from scp_anon.network.scu import Requestor, read_meta
 from tests import samples
@@ -300,12 +300,14 @@ def test_reload_takes_all_of_it(node: Node, tmp_path: Path) -> None:
 def test_reload_with_a_fault_changes_nothing(node: Node, tmp_path: Path) -> None:
     """What is wrong is logged by file, line and setting; the old configuration stays in force, whole."""
     (image,) = write_images(tmp_path / "images", 1)
+    generate_key(tmp_path / "other-key")
     good = dict(node.config)
     for fault, said in (
         ({"colour": "blue"}, "colour: unknown key"),
         ({"spool": {"path": str(tmp_path / "elsewhere"), "reserve": 0}}, "spool.path"),
         ({"key": {"file": str(tmp_path / "no-key")}}, "no-key"),
         ({"key": {"file": str(tmp_path / "no-key"), "create": True}}, "only made at a start"),
+        ({"key": {"file": str(tmp_path / "other-key")}}, "other-key: is another key"),
         ({"listen": [{"address": "127.0.0.1", "port": node.port}, {"address": "192.0.2.1", "port": 1}]}, "listen: "),
     ):
         node.config = {**good, **fault}
@@ -316,7 +318,7 @@ def test_reload_with_a_fault_changes_nothing(node: Node, tmp_path: Path) -> None
         assert said in refused[-1]["fault"]
         assert storescu(node.port, str(image)).returncode == 0
     assert not node.events("configuration-loaded")
-    eventually(lambda: numbers(node).get("scp_anon_reloads_total{result=refused}") == 5)
+    eventually(lambda: numbers(node).get("scp_anon_reloads_total{result=refused}") == 6)
     assert not (tmp_path / "no-key").exists()
 
 

@@ -7,16 +7,14 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
 from typing import Final
 
 from scp_anon import log, metrics
 from scp_anon.errors import Rejected
 from scp_anon.network import negotiation
 from scp_anon.network.admission import Admission
-from scp_anon.network.commitment import Report
 from scp_anon.network.occupancy import Occupancy, OwnOccupancy
-from scp_anon.network.service import Limits, Service
+from scp_anon.network.service import Limits, OnReport, Service
 from scp_anon.network.storage import Storage
 from scp_anon.network.tls import AcceptorTls
 
@@ -40,11 +38,11 @@ class Server:
         admission: Admission,
         limits: Limits,
         occupancy: OwnOccupancy | None = None,
-        on_report: Callable[[Report], None] = lambda report: None,
+        on_report: OnReport = lambda reporter, report: None,
     ) -> None:
         """`admission`: who may come in. `occupancy`: where several processes share the limits.
 
-        `on_report` gets what a destination says of storage commitment.
+        `on_report` gets the AE title of a destination, and what it says of storage commitment.
         """
         self._on_report = on_report
         self._storage = storage

@@ -21,6 +21,7 @@ _READ: Final = 1 << 20
 _UNLIMITED: Final = 1 << 20  # what we put into one PDU for a peer that sets no limit
 _SMALLEST: Final = 128  # no peer takes less, but some may say so
 _LINGER: Final = 1.0
+_HEARD_AT_ONCE: Final = 100  # messages: one that says more is not to keep us from sending
 
 
 class Peer(NamedTuple):
@@ -105,7 +106,9 @@ class Requestor:
 
     def listen(self) -> None:
         """Hear what the peer has to say by itself, if it has said something. Raises AssociationError."""
-        while self._association.connection.has_input():
+        for _ in range(_HEARD_AT_ONCE):
+            if not self._association.connection.has_input():
+                return
             context_id, command = self._association.read_command()
             if not self._is_report(context_id, command):
                 raise unexpected("a message that nobody has asked for")

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 from scp_anon import log, metrics
 from scp_anon.errors import Aborted, AssociationError, Closed, Refused, Rejected
@@ -31,6 +31,9 @@ _WITHOUT_END: Final = 8  # times the largest object that is taken: nobody waits 
 _UID_LIMIT: Final = 64
 _UID_CHARACTERS: Final = frozenset("0123456789.")
 _LINGER: Final = 1.0
+
+# Given the AE title of who reports storage commitment, and the report.
+OnReport: TypeAlias = Callable[[str, Report], None]
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Service:
         storage: Storage,
         limits: Limits,
         admit: Callable[[Service, negotiation.Request], negotiation.Services],
-        on_report: Callable[[Report], None],
+        on_report: OnReport,
     ) -> None:
         self._on_report = on_report
         self.slot = slot
@@ -183,7 +186,7 @@ class Service:
         elif field == dimse.C_ECHO_RQ and not has_data_set:
             association.send_command(context_id, dimse.response(command, dimse.SUCCESS))
         elif field == dimse.N_EVENT_REPORT_RQ and has_data_set and _is_of_commitment(association, context_id):
-            self._on_report(receive_report(association, context_id, command))
+            self._on_report(association.calling_ae_title, receive_report(association, context_id, command))
         elif field & dimse.RESPONSE:
             raise unexpected("a response to no request")
         elif field != dimse.C_CANCEL_RQ:

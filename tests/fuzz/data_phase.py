@@ -45,7 +45,7 @@ def check(data: bytes) -> None:
     connected = FakeSocket(data[2:], PIECES[data[1] % len(PIECES)])
     storage = MemoryStorage()
     service = Service(
-        connected, "127.0.0.1", 0, None, storage, LIMITS, lambda *_: Services(True, True), lambda report: None
+        connected, "127.0.0.1", 0, None, storage, LIMITS, lambda *_: Services(True, True), lambda *_: None
     )
     try:
         if data[0] % 8 == 0:
