@@ -231,14 +231,17 @@ def test_new_and_deferred_take_their_turns(tmp_path: Path) -> None:
             first.append(uid)
             return 0xA700
         order.append(uid)
-        time.sleep(0.02)
+        time.sleep(0.05)
         return 0
 
-    images = write_images(tmp_path / "images", 100)
+    images = [str(path) for path in write_images(tmp_path / "images", 61)]
     with destination(port, answer), running_node(tmp_path / "node", **to_peer(port)) as node:
-        assert storescu(node.port, *map(str, images)).returncode == 0
-        eventually(lambda: len(order) == 100)
-        assert 0 < order.index(first[0]) < 60
+        assert storescu(node.port, *images[:31]).returncode == 0
+        eventually(lambda: first)
+        time.sleep(0.4)  # it is due now, behind those that were there before, and before those that come now
+        assert storescu(node.port, *images[31:]).returncode == 0
+        eventually(lambda: len(order) == 61)
+        assert 0 < order.index(first[0]) <= 31
 
 
 # ---------------------------------------------------------------------- the breaker

@@ -10,8 +10,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import mmap
+import os
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -30,7 +32,9 @@ class Occupancy:
         """
         self.limit, self.per_address, self.slots = limit, per_address, slots
         self.table = memoryview(mmap.mmap(-1, _WORD * slots * processes)).cast("Q")
-        self._lock = tempfile.TemporaryFile() if processes > 1 else None  # noqa: SIM115 - for as long as the table
+        self._lock = _nameless() if processes > 1 else None
+        if self._lock is not None:
+            weakref.finalize(self, os.close, self._lock)
 
     def of_process(self, number: int) -> OwnOccupancy:
         """The part that a process has; for use in that process only."""
@@ -97,3 +101,10 @@ def _hash(address: str) -> int:
     """A number for an address, which is not 0."""
     digest = hashlib.blake2b(address.encode("ascii", "replace"), digest_size=_WORD).digest()
     return int.from_bytes(digest, "big") & ~_ASSOCIATION | 1
+
+
+def _nameless() -> int:
+    """The descriptor of a file that nobody else can open."""
+    descriptor, path = tempfile.mkstemp()
+    os.unlink(path)
+    return descriptor
