@@ -18,6 +18,7 @@ from pydicom import dcmread
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from scp_anon import Reason, cli
+from scp_anon.batch.manifest import NAME
 from scp_anon.errors import Refused
 from scp_anon.spool import Spool
 from scp_anon.version import VERSION
@@ -90,8 +91,9 @@ def write(path: Path, content: bytes) -> Path:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """All files below a folder, hidden ones as well."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """All files below a folder, hidden ones as well, but the manifest of a run."""
+    found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {place: path.read_bytes() for place, path in found.items() if place != NAME}
 
 
 def state(folder: Path) -> list[tuple[str, int, int, str]]:

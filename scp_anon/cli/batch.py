@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from scp_anon import batch
+from scp_anon.cli.changes import Changes, changed
 from scp_anon.cli.options import Key, Option, Pixels, ProfileName, Project, key_of
-from scp_anon.deid import generate_key, load_profile, with_changes
+from scp_anon.cli.progress import shown
+from scp_anon.deid import generate_key
 from scp_anon.destinations.layout import DEFAULT, Layout
 from scp_anon.errors import ConfigError
 
-_SHOWN_EVERY = 0.1  # seconds
+_STANDARD_OUTPUT = Path("-")
 
 
 def keygen(file: Annotated[Path, typer.Argument(help="The key file to make; it must not exist.")]) -> None:
@@ -33,55 +33,73 @@ def deid(
     profile: ProfileName = "basic",
     option: Option = None,
     pixels: Pixels = None,
+    modalities: Annotated[str | None, typer.Option(help="Take these only, as MR,CT; any other is quarantined.")] = None,
+    admit: Annotated[
+        list[str] | None,
+        typer.Option(help="An entry of a profile's admit, before its own: '{when: ..., then: ...}'; may be repeated."),
+    ] = None,
     key: Key = None,
     project: Project = "demo",
     layout: Annotated[
-        str, typer.Option(help="Where in the folder: a template of keywords of new values, or mirror.")
+        str, typer.Option(help="Where in the folder: a template of keywords of new values and {n}, or mirror.")
     ] = DEFAULT,
-    report: Annotated[Path | None, typer.Option(help="Write a report, which names the sources, as JSON Lines.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on in the output folder: skip inputs that are finished.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would become of each; write nothing.")] = False,
+    quarantine: Annotated[
+        Path | None, typer.Option(help="A folder for copies, which identify, of what cannot be ruled on.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a report, which names the sources, as JSON Lines; - to print it.")
+    ] = None,
+    summary: Annotated[Path | None, typer.Option(help="Write the counts as JSON.")] = None,
     processes: Annotated[int, typer.Option(help="Processes; by default one a core.", min=1)] = os.cpu_count() or 1,
 ) -> None:
     """De-identify files and folders, by the same engine as the node."""
     if layout != batch.MIRROR:
-        Layout(layout)
+        Layout(layout, numbers=True)
     files = batch.inputs(paths, output)
-    settings = with_changes(load_profile(profile), option or (), pixels)
-    job = batch.Job(key_of(key), project, settings, layout, output)
-    summary = batch.Summary()
+    if quarantine is not None:
+        _check_quarantine(quarantine, paths, output)
+    settings = changed(profile, Changes(option or (), pixels, modalities, admit or ()))
+    job = batch.Job(key_of(key), project, settings, layout, output, quarantine, dry_run)
+    counts = batch.Summary()
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(_open_report(report)) if report else None
-        progress = stack.enter_context(_progress())
-        task = progress.add_task("de-identifying", total=None)
-        shown = 0.0
-        for outcome in batch.run(job, files, processes):
-            summary.add(outcome)
+        file = stack.enter_context(_report(report)) if report else None
+        show = stack.enter_context(shown(paths, counts))
+        outcomes = stack.enter_context(contextlib.closing(batch.perform(job, files, processes, resume)))
+        for outcome in outcomes:
+            counts.add(outcome)
             if file:
                 batch.write_report(file, outcome)
-            if (now := time.monotonic()) > shown + _SHOWN_EVERY:
-                progress.update(task, completed=summary.by_status.total(), refresh=True)
-                shown = now
-    _print(summary)
-    if not summary.is_clean:
+            show()
+    if summary is not None:
+        batch.write_whole(summary, counts.as_json(dry_run), "summary")
+    _print(counts, dry_run, report == _STANDARD_OUTPUT)
+    if not counts.is_clean:
         raise typer.Exit(1)
 
 
-def _open_report(path: Path) -> IO[str]:
-    try:
-        return path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: the report cannot be written: {error.strerror}") from None
+def _check_quarantine(folder: Path, paths: list[Path], output: Path) -> None:
+    """Raise ConfigError where originals would be put among inputs, or among what is passed on."""
+    for path in paths:
+        batch.check_outside(path, folder, "quarantine folder")
+    if folder.resolve().is_relative_to(output.resolve()):
+        raise ConfigError(f"{folder}: originals must not be inside the output folder {output}")
 
 
-def _progress() -> Progress:
-    """A progress bar on a terminal, nothing elsewhere; it shows counts, never names."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    # Without a thread of its own: this process is going to be forked.
-    return Progress(*columns, console=console, disable=not console.is_terminal, auto_refresh=False)
+@contextlib.contextmanager
+def _report(path: Path) -> Iterator[IO[str]]:
+    if path == _STANDARD_OUTPUT:
+        yield typer.get_text_stream("stdout")
+        return
+    with batch.open_private(path, "report") as file:
+        yield file
 
 
-def _print(summary: batch.Summary) -> None:
-    counts = ", ".join(f"{count} {status}" for status, count in sorted(summary.by_status.items()))
-    typer.echo(counts or "nothing to do")
-    for reason, count in summary.by_reason.most_common():
-        typer.echo(f"  {count} {reason}")
+def _print(counts: batch.Summary, dry_run: bool, to_error: bool) -> None:
+    told = ", ".join(f"{count} {status}" for status, count in sorted(counts.by_status.items()))
+    typer.echo(("dry run: " if dry_run else "") + (told or "nothing to do"), err=to_error)
+    for reason, count in counts.by_reason.most_common():
+        typer.echo(f"  {count} {reason}", err=to_error)

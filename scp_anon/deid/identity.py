@@ -94,11 +94,11 @@ class Identity:
             raise ConfigError(f"the key has {len(key)} bytes; it needs {KEY_BYTES} or more")
         check_root(root)
         self.project = project
-        self.key_id = _subkey(key, "key id", "")[:4].hex()
-        self._patient_key = _subkey(key, "patient", project)
-        self._uid_key = _subkey(key, "uid", project)
-        self._date_key = _subkey(key, "date", project)
-        self._hash_key = _subkey(key, "hash", project)
+        self.key_id = subkey(key, "key id", "")[:4].hex()
+        self._patient_key = subkey(key, "patient", project)
+        self._uid_key = subkey(key, "uid", project)
+        self._date_key = subkey(key, "date", project)
+        self._hash_key = subkey(key, "hash", project)
         self._root = root.encode("ascii")
         self._well_known = well_known_uids()
         self.uid = lru_cache(_CACHED)(self._uid)
@@ -141,5 +141,6 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _subkey(key: bytes, purpose: str, project: str) -> bytes:
+def subkey(key: bytes, purpose: str, project: str) -> bytes:
+    """The key for one purpose in one project: it tells nothing of the master key, nor of any other."""
     return hmac.digest(key, b"\0".join((b"scp-anon/1", purpose.encode(), project.encode())), "sha256")

@@ -66,8 +66,15 @@ def with_changes(settings: ProfileFile, options: Iterable[str] = (), pixels: str
     changes: dict[str, object] = {"options": (*settings.options, *(o for o in options if o not in settings.options))}
     if pixels is not None:
         changes["pixels"] = pixels
-    changed = settings.model_copy(update=changes)
-    return _InMemory(changed.model_dump(exclude_unset=True) | changes).as_section(ProfileFile)
+    return with_settings(settings, changes)
+
+
+def with_settings(settings: ProfileFile, changes: Mapping[str, object]) -> ProfileFile:
+    """The settings with others in the place of some. Raises ConfigError for what cannot be a setting.
+
+    Rules are to be found without a fault before they are put in.
+    """
+    return _InMemory(settings.model_dump(exclude_unset=True) | dict(changes)).as_section(ProfileFile)
 
 
 class _InMemory(Document):

@@ -1,4 +1,7 @@
-"""Where in a folder an instance goes: a template of attributes, whose values are made safe for paths."""
+"""Where in a folder an instance goes: a template of attributes, whose values are made safe for paths.
+
+Where outputs have an order, as those of `scp-anon deid` do, a template may number them: `{PatientID}/{n}.dcm`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,12 @@ from scp_anon.errors import ConfigError, Permanent, Reason, Undecodable
 
 DEFAULT: Final = "{PatientID}/{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm"
 
+NUMBER: Final = "{n}"
+"""The running number in a template, and in places that have not been given theirs yet."""
+
+_N: Final = "n"
 _FIELD: Final = re.compile(r"\{(\w+)\}")
+_RUNS_ON: Final = re.compile(r"[\d}]\{n\}|\{n\}[\d{]")
 _UNSAFE: Final = re.compile(rb"[^A-Za-z0-9._-]")
 # Of a file, what tells its place: whatever comes behind it is too far away to be found.
 _HEAD: Final = 1 << 16
@@ -41,28 +49,33 @@ class Result(Protocol):
 class Layout:
     """A compiled template, such as `DEFAULT`: keywords of top-level attributes in braces, of the new values."""
 
-    def __init__(self, template: str) -> None:
-        """Raises ConfigError for a template that names no attribute, leads out of the folder, or is not unique."""
-        keywords = _FIELD.findall(template)
-        tags = {keyword: tag_for_keyword(keyword) for keyword in keywords}
+    def __init__(self, template: str, numbers: bool = False) -> None:
+        """`numbers`: somebody gives each place its number, so that the template may have one `NUMBER`.
+
+        Raises ConfigError for a template that names no attribute, leads out of the folder, or is not unique.
+        """
+        self.is_numbered = NUMBER in template
+        if self.is_numbered:
+            _check_number(template, numbers)
+        tags = {keyword: tag_for_keyword(keyword) for keyword in _FIELD.findall(template) if keyword != _N}
         unknown = [keyword for keyword, tag in tags.items() if tag is None]
         if unknown:
             raise ConfigError(f"layout: {{{unknown[0]}}} is no attribute of the standard")
-        if "SOPInstanceUID" not in tags:
+        if "SOPInstanceUID" not in tags and not self.is_numbered:
             raise ConfigError("layout: without {SOPInstanceUID} one instance would overwrite another")
         rest = _FIELD.sub("x", template)
         if rest.startswith("/") or ".." in PurePosixPath(rest).parts or not {"{", "}", "\0"}.isdisjoint(rest):
             raise ConfigError("layout: must be a path inside the folder, with keywords in braces")
-        # Texts, and the attributes between them.
+        # Texts, and the attributes between them; the number stays a place to be filled in.
         self._parts: list[str | int] = []
         for i, part in enumerate(_FIELD.split(str(PurePosixPath(template)))):
-            self._parts.append(int(tags[part] or 0) if i % 2 else part)
+            self._parts.append((NUMBER if part == _N else int(tags[part] or 0)) if i % 2 else part)
         self._tags = frozenset(part for part in self._parts if isinstance(part, int))
 
     def place(self, file: Buffer) -> str:
         """The path, relative to the folder, of the DICOM file whose head this is. Raises Permanent if it has none."""
         try:
-            values = _values(file, self._tags)
+            values = values_of(file, self._tags)
         except (Irregular, Undecodable, KeyError):  # KeyError: no transfer syntax of ours
             raise Permanent(Reason.UNREADABLE_RESULT) from None
         return self._place(values)
@@ -76,12 +89,24 @@ class Layout:
         return "".join(part if isinstance(part, str) else _safe(values.get(part, b"")) for part in self._parts)
 
 
-def _values(file: Buffer, tags: frozenset[int]) -> dict[int, bytes]:
+def values_of(file: Buffer, tags: frozenset[int]) -> dict[int, bytes]:
+    """Values of top-level attributes of a DICOM file whose head this is. Raises Irregular, Undecodable or KeyError."""
     meta, start = read_file_meta(file)
     syntax = transfer_syntaxes()[meta.transfer_syntax_uid]
     if syntax.deflated:
         file, start = inflate_head(memoryview(file)[start:], _INFLATED), 0
     return read_values(file, start, len(file), syntax, tags)
+
+
+def _check_number(template: str, numbers: bool) -> None:
+    """Raise ConfigError where a number is not to be had, or where a place would not tell which number it has."""
+    if not numbers:
+        raise ConfigError(f"layout: {NUMBER} is for scp-anon deid: what a node receives has no order")
+    if template.count(NUMBER) > 1:
+        raise ConfigError(f"layout: {NUMBER} can be there once")
+    before, after = next(part for part in template.split("/") if NUMBER in part).split(NUMBER)
+    if "{" in before + after and (("{" in before and "{" in after) or _RUNS_ON.search(before + NUMBER + after)):
+        raise ConfigError(f"layout: {NUMBER} must stand apart from a keyword, as in {{PatientID}}_{NUMBER}.dcm")
 
 
 @lru_cache(1024)

@@ -1,0 +1,23 @@
+"""Files and folders through the same engine: what `scp-anon deid` does."""
+
+from scp_anon.batch.files import Census, Input, check_outside, inputs
+from scp_anon.batch.pool import context
+from scp_anon.batch.report import Summary, open_private, write_report, write_whole
+from scp_anon.batch.session import perform
+from scp_anon.batch.work import MIRROR, Job, Outcome
+
+__all__ = [
+    "MIRROR",
+    "Census",
+    "Input",
+    "Job",
+    "Outcome",
+    "Summary",
+    "check_outside",
+    "context",
+    "inputs",
+    "open_private",
+    "perform",
+    "write_report",
+    "write_whole",
+]

@@ -1,0 +1,151 @@
+"""The inputs of a run: the files that are named, and those in the folders that are named, in the order of their names.
+
+However many files a folder has, memory stays flat: the names of a large one are sorted on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from itertools import chain, islice
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from scp_anon.errors import ConfigError
+
+_IN_MEMORY: Final = 4096  # names of one folder
+
+
+class Input(NamedTuple):
+    """A file to de-identify: where it is, its place in the folder that was given, and whether it was given by name."""
+
+    path: str
+    relative: str
+    given: bool
+
+
+def inputs(paths: Iterable[Path], output: Path) -> Iterator[Input]:
+    """The files that are named, and all those in the folders that are named, in the order of their names.
+
+    Raises ConfigError for a path that does not exist, and for an output inside an input.
+    """
+    paths = list(paths)
+    for path in paths:
+        if not path.exists():
+            raise ConfigError(f"{path}: no such file or folder")
+        check_outside(path, output, "output")
+    return _inputs(paths)
+
+
+def check_outside(path: Path, folder: Path, what: str) -> None:
+    """Raise ConfigError where something that is written would be inside an input."""
+    if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
+        raise ConfigError(f"{folder}: the {what} must not be inside the input {path}")
+
+
+def _inputs(paths: list[Path]) -> Iterator[Input]:
+    """As `inputs`; where several are named, each has a place of its own, so that none replaces another in a mirror."""
+    names: Counter[str] = Counter()
+    for path in paths:
+        names[path.name] += 1
+        name = path.name if names[path.name] == 1 else f"{path.name}-{names[path.name]}"
+        if path.is_dir():
+            place = f"{name}/" if len(paths) > 1 else ""
+            yield from (Input(file, place + file[len(str(path)) :].lstrip("/"), False) for file in _files(str(path)))
+        else:
+            yield Input(str(path), name, True)
+
+
+def _files(folder: str) -> Iterator[str]:
+    """All files below a folder, in the order of their names; links to folders are not followed.
+
+    A folder that cannot be listed is yielded itself: it fails as a file that cannot be read does.
+    """
+    try:
+        found = _entries(folder)
+        first = list(islice(found, _IN_MEMORY + 1))
+        entries = iter(sorted(first)) if len(first) <= _IN_MEMORY else _sorted(chain(first, found))
+    except OSError:
+        yield folder
+        return
+    for name, is_folder in entries:
+        path = os.path.join(folder, os.fsdecode(name))
+        if is_folder:
+            yield from _files(path)
+        else:
+            yield path
+
+
+def _entries(folder: str) -> Iterator[tuple[bytes, bool]]:
+    """The names in a folder, and whether each is a folder itself; what is neither that nor a file is left out."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield os.fsencode(entry.name), True
+            elif entry.is_file():
+                yield os.fsencode(entry.name), False
+
+
+def _sorted(entries: Iterator[tuple[bytes, bool]]) -> Iterator[tuple[bytes, bool]]:
+    """More names than are to be in memory, in their order: by a temporary file that nobody else can open."""
+    database = sqlite3.connect("")
+    try:
+        database.execute("PRAGMA journal_mode = OFF")
+        database.execute("PRAGMA cache_size = -512")  # KiB
+        database.execute("CREATE TABLE entries (name BLOB PRIMARY KEY, is_folder) WITHOUT ROWID")
+        database.executemany("INSERT INTO entries VALUES (?, ?)", entries)
+    except BaseException:
+        database.close()
+        raise
+    return _read(database)
+
+
+def _read(database: sqlite3.Connection) -> Iterator[tuple[bytes, bool]]:
+    with closing(database):
+        yield from database.execute("SELECT name, is_folder FROM entries ORDER BY name")
+
+
+class Census:
+    """Counts the files below some paths in a process of its own, so that nobody waits for it."""
+
+    def __init__(self, paths: Iterable[Path], context: BaseContext) -> None:
+        """Start counting."""
+        self._counted = context.Value("q", 0, lock=False)
+        self._is_done = context.Value("b", 0, lock=False)
+        arguments = (list(map(str, paths)), self._counted, self._is_done)
+        self._process = context.Process(target=_count, args=arguments, daemon=True)  # type: ignore[attr-defined]  # each context has one
+        self._process.start()
+
+    @property
+    def total(self) -> int | None:
+        """How many there are; None as long as that is not known."""
+        return int(self._counted.value) if self._is_done.value else None
+
+    def close(self) -> None:
+        """Count no more."""
+        self._process.kill()
+        self._process.join()
+
+
+def _count(paths: list[str], counted: object, is_done: object) -> None:
+    """Count as `inputs` would find them."""
+    total = 0
+    for path in paths:
+        pending = [path] if os.path.isdir(path) else []
+        total += not pending
+        while pending:
+            folder = pending.pop()
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            pending.append(entry.path)
+                        else:
+                            total += entry.is_file()
+            except OSError:
+                total += 1
+    counted.value, is_done.value = total, 1  # type: ignore[attr-defined]  # shared values have no type of their own

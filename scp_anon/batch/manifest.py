@@ -1,0 +1,227 @@
+"""What has been done in an output folder, so that a run that was cut off can be resumed.
+
+The manifest is a file in the output folder. Its first line says by what it was made: digests of the profile, the key,
+the project and the layout, and the version. Then there is a line for each input that is finished, as JSON:
+
+    [hash of the path of the source, size, mtime in ns, status, place, number]
+
+Lines are appended when what they tell of is on stable storage, every two seconds or so, and are brought there
+themselves. What a crash leaves of the last line is ignored. The source is known by a keyed hash of its
+path; of two lines for the same the later one holds. Nobody else can write as long as a run has the file locked: the
+processes of a run that was killed have it locked until they are gone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import hmac
+import json
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from scp_anon.destinations.layout import NUMBER
+from scp_anon.errors import ConfigError
+from scp_anon.filesystem import sync_directory
+
+NAME: Final = ".scp-anon-manifest"
+_FORMAT: Final = 1
+_EVERY: Final = 2.0  # seconds, or more on a slow disk: ten times what it takes, up to a minute
+_SELDOM: Final = 60.0
+_LINES: Final = 16384
+_PATIENCE: Final = 10.0  # seconds until the processes of a killed run must have gone
+_DIGITS: Final = 32
+
+
+class Done(NamedTuple):
+    """What has become of an input: `place` is that of the layout, with `NUMBER` in it if `number` is to go there."""
+
+    size: int
+    mtime_ns: int
+    status: str
+    place: str | None
+    number: int | None
+
+
+class Names:
+    """Keyed hashes of the paths of sources."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def of(self, path: str) -> str:
+        """The hash of the path of a source, as hexadecimal digits."""
+        content = os.path.abspath(path).encode("utf-8", "surrogateescape")
+        return hmac.digest(self._key, content, "sha256").hex()[:_DIGITS]
+
+
+class Manifest:
+    """The manifest of an output folder, open for one run.
+
+    Its index is a temporary data base, so that memory stays flat: what is finished, and the numbers that were given.
+    """
+
+    def __init__(self, folder: Path, head: Mapping[str, str], names: Names, resume: bool, writes: bool = True) -> None:
+        """`head`: what has to be the same to go on. `resume`: go on with what is there; else begin anew.
+
+        `writes`: False only reads what is there. Raises ConfigError for a manifest of another head, or in use.
+        """
+        self._folder = folder
+        self._names = names
+        self._pending: list[str] = []
+        self._sync_at = time.monotonic() + _EVERY
+        self._index = sqlite3.connect("")
+        self._index.execute("PRAGMA journal_mode = OFF")
+        self._index.execute("PRAGMA cache_size = -512")  # KiB
+        self._index.execute("CREATE TABLE done (source BLOB PRIMARY KEY, size, mtime, status, place, n) WITHOUT ROWID")
+        self._index.execute("CREATE TABLE numbers (place BLOB PRIMARY KEY, n) WITHOUT ROWID")
+        self._descriptor: int | None = None
+        try:
+            self._open(head, resume, writes)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, head: Mapping[str, str], resume: bool, writes: bool) -> None:
+        path = self._folder / NAME
+        if not writes:
+            if resume and path.exists():
+                self._load(path, head)
+            return
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            self._lock()
+            end = self._load(path, head) if resume else 0
+            os.ftruncate(self._descriptor, end)
+            os.lseek(self._descriptor, end, os.SEEK_SET)
+            if not end:
+                self._append([_line({"scp-anon manifest": _FORMAT, **head})])
+                sync_directory(self._folder)
+        except OSError as error:
+            raise ConfigError(f"{path}: the manifest cannot be written: {error.strerror}") from None
+
+    def _lock(self) -> None:
+        assert self._descriptor is not None  # it has just been opened
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ConfigError(f"{self._folder}: another run is at work in this folder") from None
+                time.sleep(0.1)
+
+    def _load(self, path: Path, head: Mapping[str, str]) -> int:
+        """Read what has been done; returns where the last whole line ends. Raises ConfigError."""
+        end = 0
+        with path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break  # a crash has cut it off
+                try:
+                    content = json.loads(line)
+                    if end:
+                        self._remember(bytes.fromhex(content[0]), Done(*content[1:]))
+                    else:
+                        _check_head(self._folder, content, head)
+                except (ValueError, TypeError, IndexError, KeyError):
+                    raise ConfigError(f"{path}: is damaged; take another output folder") from None
+                end += len(line)
+        return end
+
+    def _remember(self, source: bytes, done: Done) -> None:
+        self._index.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?)", (source, *done))
+        if done.number is not None:
+            self._index.execute(
+                "INSERT INTO numbers VALUES (?, ?) ON CONFLICT DO UPDATE SET n = max(n, excluded.n)",
+                (os.fsencode(done.place or ""), done.number),
+            )
+
+    def find(self, path: str) -> Done | None:
+        """What has become of the source at `path`, if it is finished."""
+        source = bytes.fromhex(self._names.of(path))
+        row = self._index.execute("SELECT size, mtime, status, place, n FROM done WHERE source = ?", (source,))
+        found = row.fetchone()
+        return Done(*found) if found else None
+
+    def number(self, path: str, place: str) -> int:
+        """The number of an output at such a place: the one that its source had there, or else the next."""
+        before = self.find(path)
+        if before is not None and before.place == place and before.number is not None:
+            return before.number
+        row = self._index.execute("SELECT n FROM numbers WHERE place = ?", (os.fsencode(place),)).fetchone()
+        return int(row[0]) + 1 if row else 1
+
+    def add(self, path: str, done: Done) -> None:
+        """Note that a source is finished, and its output is whole in its place. Raises ConfigError."""
+        source = self._names.of(path)
+        if done.number is not None:
+            self._remember(bytes.fromhex(source), done)
+        if self._descriptor is None:
+            return
+        self._pending.append(_line([source, *done]))
+        if len(self._pending) >= _LINES or time.monotonic() > self._sync_at:
+            self.sync()
+
+    def sync(self) -> None:
+        """Bring the outputs to stable storage, and then what is told of them. Raises ConfigError."""
+        begin = time.monotonic()
+        if self._pending and self._descriptor is not None:
+            try:
+                _sync_file_system(self._descriptor)
+                self._append(self._pending)
+            except OSError as error:
+                raise ConfigError(f"{self._folder}: the manifest cannot be written: {error.strerror}") from None
+            self._pending = []
+        end = time.monotonic()
+        self._sync_at = end + min(max(_EVERY, 10 * (end - begin)), _SELDOM)
+
+    def _append(self, lines: list[str]) -> None:
+        assert self._descriptor is not None  # or nobody would write
+        left = memoryview("".join(lines).encode("ascii"))
+        while left:
+            left = left[os.write(self._descriptor, left) :]
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Give the folder free."""
+        self._index.close()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def placed(place: str, number: int | None) -> str:
+    """A place with its number."""
+    return place if number is None else place.replace(NUMBER, str(number))
+
+
+def _line(content: object) -> str:
+    return json.dumps(content, separators=(",", ":")) + "\n"
+
+
+def _check_head(folder: Path, found: object, head: Mapping[str, str]) -> None:
+    """Raise ConfigError where what is there was made by something else."""
+    if not isinstance(found, dict) or found.pop("scp-anon manifest", None) != _FORMAT:
+        raise ValueError
+    changed = [name for name in head if found.get(name) != head[name]]
+    if changed:
+        what = " and ".join(changed)
+        raise ConfigError(f"{folder}: was begun with another {what}: resume with the same, or take another folder")
+
+
+def _sync_file_system(descriptor: int) -> None:
+    """Bring all of the file system of an open file to stable storage: one call for thousands of files."""
+    if sys.platform.startswith("linux"):
+        library = ctypes.CDLL(None, use_errno=True)
+        if library.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    else:
+        os.sync()

@@ -1,0 +1,121 @@
+"""What is told of a run: counts, which name nobody; and where it was asked for, what became of each source."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from scp_anon.batch.work import Outcome
+from scp_anon.errors import ConfigError
+from scp_anon.version import VERSION
+
+
+@dataclass
+class Summary:
+    """The counts of a run."""
+
+    by_status: Counter[str] = field(default_factory=Counter)
+    by_reason: Counter[str] = field(default_factory=Counter)
+    size: int = 0
+    begin: float = field(default_factory=time.monotonic)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one more."""
+        self.by_status[outcome.status] += 1
+        if outcome.status != "skipped":
+            self.size += outcome.size
+        if outcome.reason:
+            self.by_reason[outcome.reason] += 1
+
+    @property
+    def total(self) -> int:
+        """How many there were."""
+        return self.by_status.total()
+
+    @property
+    def is_clean(self) -> bool:
+        """Nothing was quarantined, and nothing failed."""
+        return not (self.by_status["quarantined"] or self.by_status["failed"])
+
+    def rates(self) -> tuple[float, float]:
+        """Files and bytes a second, of those that were not skipped."""
+        taken = max(time.monotonic() - self.begin, 1e-9)
+        return (self.total - self.by_status["skipped"]) / taken, self.size / taken
+
+    def as_json(self, dry_run: bool) -> str:
+        """All counts."""
+        statuses = ("delivered", "filtered", "quarantined", "failed", "skipped")
+        content = {
+            "version": VERSION,
+            "dry_run": dry_run,
+            "total": self.total,
+            **{status: self.by_status[status] for status in statuses},
+            "reasons": dict(self.by_reason.most_common()),
+            "bytes": self.size,
+            "seconds": round(time.monotonic() - self.begin, 3),
+            "files_per_second": round(self.rates()[0], 1),
+        }
+        return json.dumps(content, indent=2) + "\n"
+
+
+def open_private(path: Path, what: str, mode: str = "w") -> IO[str]:
+    """Open a file for its owner's eyes only, as it names sources or has their values. Raises ConfigError."""
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if mode == "a" else os.O_TRUNC)
+    try:
+        descriptor = os.open(path, flags, 0o600)
+        if os.path.isfile(path):
+            os.fchmod(descriptor, 0o600)
+        return os.fdopen(descriptor, mode, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: the {what} cannot be written: {error.strerror}") from None
+
+
+def write_whole(path: Path, content: str, what: str, mode: int = 0o666) -> None:
+    """Write a file aside, and rename it over an earlier one. Raises ConfigError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8") as file:
+            file.write(content)
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: the {what} cannot be written: {error.strerror}") from None
+
+
+def write_report(report: IO[str], outcome: Outcome) -> None:
+    """Append one JSON object. It names the source: a report is written only where it was asked for."""
+    line = {"source": outcome.source, "status": outcome.status, "output": outcome.output, "reason": outcome.reason}
+    report.write(json.dumps(line) + "\n")
+
+
+class QuarantineFolder:
+    """The folder for copies of what cannot be ruled on, with an index of them. Both are for their owner's eyes only."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the folder if it is missing. Raises ConfigError."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.chmod(0o700)
+        except OSError as error:
+            raise ConfigError(f"{folder}: the quarantine folder cannot be made: {error.strerror}") from None
+        self._index = open_private(folder / "index.jsonl", "index", "a")
+
+    def add(self, outcome: Outcome) -> None:
+        """Note a copy in the index."""
+        line = {
+            "file": outcome.copy,
+            "source": outcome.source,
+            "reason": outcome.reason,
+            "detail": outcome.detail,
+            "size": outcome.size,
+        }
+        self._index.write(json.dumps(line) + "\n")
+        self._index.flush()
+
+    def close(self) -> None:
+        """Close the index."""
+        self._index.close()

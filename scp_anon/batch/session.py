@@ -1,0 +1,114 @@
+"""A run from its beginning to its end: what is finished is skipped, the rest is de-identified, numbered and noted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Generator, Iterable, Iterator
+from typing import Final
+
+from scp_anon.batch.files import Input
+from scp_anon.batch.manifest import NAME, Done, Manifest, placed
+from scp_anon.batch.pool import run
+from scp_anon.batch.report import QuarantineFolder
+from scp_anon.batch.work import MIRROR, Job, Outcome, Worker, put
+from scp_anon.errors import ConfigError
+
+_TEMPORARY: Final = re.compile(r"\.\d+-\d+\.tmp")
+_FINISHED: Final = ("delivered", "filtered")
+
+
+def perform(job: Job, files: Iterable[Input], processes: int, resume: bool = False) -> Generator[Outcome]:
+    """De-identify the files; yields what became of each, in their order.
+
+    `resume`: go on where an earlier run in the same output folder has ended. Raises ConfigError where a folder cannot
+    be made, or holds the results of something else.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            if not job.dry_run:
+                job.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{job.output}: the output folder cannot be made: {error.strerror}") from None
+        Worker.start(job)
+        manifest = _manifest(job, resume)
+        stack.callback(manifest.close)
+        kept = None
+        if job.quarantine is not None and not job.dry_run:
+            kept = QuarantineFolder(job.quarantine)
+            stack.callback(kept.close)
+        if not job.dry_run:
+            _clear(job)
+            stack.callback(_clear, job)
+            stack.callback(manifest.sync)
+        outcomes = run(job, _remaining(job, files, manifest) if resume else files, processes)
+        stack.enter_context(contextlib.closing(outcomes))
+        for outcome in outcomes:
+            final = _settled(job, manifest, outcome)
+            if kept is not None and final.copy is not None:
+                kept.add(final)
+            yield final
+
+
+def _manifest(job: Job, resume: bool) -> Manifest:
+    """The manifest of the output folder. Raises ConfigError where it is that of something else."""
+    writes = not job.dry_run
+    if writes and Worker.current.is_numbered and not (resume and (job.output / NAME).exists()):
+        with os.scandir(job.output) as entries:
+            if any(entries):
+                why = "has files, which new numbers could replace: --resume what it has, or take another folder"
+                raise ConfigError(f"{job.output}: {why}")
+    return Manifest(job.output, Worker.current.head(), job.names, resume, writes)
+
+
+def _remaining(job: Job, files: Iterable[Input], manifest: Manifest) -> Iterator[Input | Outcome]:
+    """The files, with an outcome in the place of each that is finished: its input is the same, its output is there."""
+    for file in files:
+        done = manifest.find(file.path)
+        if done is None or done.status not in _FINISHED or not _is_same(file, done):
+            yield file
+            continue
+        output = file.relative if job.layout == MIRROR else placed(done.place or "", done.number)
+        if done.status == "filtered":
+            yield Outcome(file.path, "skipped", None, None, done.size)
+        elif os.path.lexists(job.output / output):
+            yield Outcome(file.path, "skipped", output, None, done.size)
+        else:
+            yield file
+
+
+def _is_same(file: Input, done: Done) -> bool:
+    """Whether an input is what it was."""
+    try:
+        found = os.stat(file.path)
+    except OSError:
+        return False
+    return (found.st_size, found.st_mtime_ns) == (done.size, done.mtime_ns)
+
+
+def _settled(job: Job, manifest: Manifest, outcome: Outcome) -> Outcome:
+    """Give an output its number, and note what is finished; returns the outcome as it is then."""
+    if outcome.status not in _FINISHED:
+        return outcome
+    place, number = outcome.output, None
+    if place is not None and Worker.current.is_numbered:
+        number = manifest.number(outcome.source, place)
+        try:
+            if outcome.temporary is not None:
+                put(outcome.temporary, str(job.output), placed(place, number))
+        except OSError as error:
+            return outcome._replace(status="failed", output=None, reason=error.strerror)
+    # The place in a mirror is that of the source, which is not for the manifest to tell.
+    kept = None if job.layout == MIRROR else place
+    manifest.add(outcome.source, Done(outcome.size, outcome.mtime_ns, outcome.status, kept, number))
+    return outcome._replace(output=placed(place, number) if place is not None else None, temporary=None)
+
+
+def _clear(job: Job) -> None:
+    """Remove what processes that were killed have left aside."""
+    with os.scandir(job.output) as entries:
+        left = [entry.path for entry in entries if _TEMPORARY.fullmatch(entry.name)]
+    for path in left:
+        with contextlib.suppress(OSError):
+            os.unlink(path)

@@ -1,0 +1,222 @@
+"""One file through the engine, in one of the processes of a run.
+
+The input is never changed. An output is written aside and renamed into its place, so that what is there is whole.
+Where the place has a number to be given, it stays aside, and the parent process renames it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from scp_anon import log
+from scp_anon.batch.files import Input
+from scp_anon.batch.manifest import NAME, Names
+from scp_anon.deid import Deidentifier, ProfileFile
+from scp_anon.deid.identity import subkey
+from scp_anon.destinations.layout import Layout
+from scp_anon.errors import Filtered, Permanent, Reason, Undecodable
+from scp_anon.filesystem import copy_range
+from scp_anon.version import VERSION
+
+MIRROR: Final = "mirror"
+# Found on the way through a folder, these are no instances that anybody would miss.
+_NO_INSTANCE: Final = frozenset((Reason.NOT_DICOM, Reason.EMPTY, Reason.DICOMDIR))
+_LOOK: Final = 0.5  # seconds between looks whether the parent process is there
+
+Status = Literal["delivered", "filtered", "quarantined", "failed", "skipped"]
+
+
+class Outcome(NamedTuple):
+    """What became of an input: `output` is under the output folder, `reason` a quarantine reason or an error's name.
+
+    `detail` narrows the reason down. `temporary`: where the output is, if it has no number yet. `copy`: where the
+    input was copied to in the quarantine folder.
+    """
+
+    source: str
+    status: Status
+    output: str | None
+    reason: str | None
+    size: int
+    mtime_ns: int = 0
+    detail: str = ""
+    temporary: str | None = None
+    copy: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done with each input: shared by all processes.
+
+    `quarantine`: the folder for copies of what cannot be ruled on. `dry_run`: nothing is written.
+    """
+
+    key: bytes
+    project: str
+    profile: ProfileFile
+    layout: str
+    output: Path
+    quarantine: Path | None = None
+    dry_run: bool = False
+
+    @property
+    def names(self) -> Names:
+        """The keyed hashes of this project."""
+        return Names(subkey(self.key, "manifest", self.project))
+
+
+class Worker:
+    """One process's engine."""
+
+    current: Worker
+
+    def __init__(self, job: Job) -> None:
+        """Raises ConfigError for a profile or a layout that cannot be meant."""
+        self._job = job
+        self._deidentifier = Deidentifier(job.key, job.project, job.profile)
+        self._layout = None if job.layout == MIRROR else Layout(job.layout, numbers=True)
+        self._output = str(job.output)
+        self._numbers = count()
+
+    @classmethod
+    def start(cls, job: Job, parent: int = 0) -> None:
+        """Make the engine of this process, unless it has it already; and let libraries be silent.
+
+        `parent`: the process whose end is to be that of this one.
+        """
+        log.silence_libraries()
+        if parent:
+            threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+        if not hasattr(cls, "current") or cls.current._job is not job:
+            cls.current = cls(job)
+            gc.freeze()  # what has been compiled stays: the collector need not look at it again and again
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether places have a number to be given."""
+        return self._layout is not None and self._layout.is_numbered
+
+    def head(self) -> Mapping[str, str]:
+        """By what the outputs are made."""
+        profile = self._deidentifier.profile
+        return {
+            "profile": profile.digest,
+            "key": profile.identity.key_id,
+            "project": _digest(self._job.project),
+            "layout": _digest(self._job.layout),
+            "version": VERSION,
+        }
+
+    def outcome(self, file: Input) -> Outcome:
+        """De-identify one file."""
+        size = mtime = 0
+        detail = ""
+        status: Status = "quarantined"
+        try:
+            found = os.stat(file.path)
+            size, mtime = found.st_size, found.st_mtime_ns
+            place, temporary = self._deidentify(file)
+            return Outcome(file.path, "delivered", place, None, size, mtime, temporary=temporary)
+        except Undecodable as undecodable:
+            reason, detail = str(undecodable.reason), undecodable.detail
+            if undecodable.reason in _NO_INSTANCE and not file.given:
+                status = "filtered"
+        except Filtered:
+            status, reason = "filtered", str(Reason.NOT_ADMITTED)
+        except Permanent as permanent:
+            reason, detail = str(permanent.reason), permanent.detail
+        except OSError as error:
+            status, reason = "failed", error.strerror or type(error).__name__
+        except Exception as error:
+            # A fault of ours that this file brings out: nothing is written, and the others go on.
+            reason, detail = str(Reason.UNEXPECTED_ERROR), type(error).__name__
+        return self.set_aside(Outcome(file.path, status, None, reason, size, mtime, detail))
+
+    def set_aside(self, outcome: Outcome) -> Outcome:
+        """Copy an input that is quarantined to the quarantine folder, if there is one; it has failed if that does."""
+        if outcome.status != "quarantined" or self._job.quarantine is None or self._job.dry_run:
+            return outcome
+        copy = f"{outcome.reason}/{self._job.names.of(outcome.source)}"
+        try:
+            _copy(outcome.source, f"{self._job.quarantine}/{copy}")
+        except OSError as error:
+            return outcome._replace(status="failed", reason=error.strerror or type(error).__name__)
+        return outcome._replace(copy=copy)
+
+    def _deidentify(self, file: Input) -> tuple[str, str | None]:
+        """De-identify into the output folder; returns the place in it, and where the output is if that has no number.
+
+        Nothing is written if that is not wanted.
+        """
+        if self._job.dry_run:
+            with self._deidentifier.opened(file.path) as result:
+                return self._layout.place_of(result) if self._layout else file.relative, None
+        temporary = f"{self._output}/.{os.getpid()}-{next(self._numbers)}.tmp"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            with self._deidentifier.opened(file.path) as result:
+                place = self._layout.place_of(result) if self._layout else file.relative
+                result.write(descriptor)
+            if self.is_numbered:
+                return place, temporary
+            put(temporary, self._output, place)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        finally:
+            os.close(descriptor)
+        return place, None
+
+
+def put(temporary: str, folder: str, place: str) -> None:
+    """Rename a whole file to its place in a folder. Raises OSError."""
+    if place == NAME:
+        raise FileExistsError(errno.EEXIST, "the manifest is there")
+    target = f"{folder}/{place}"
+    try:
+        os.rename(temporary, target)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.rename(temporary, target)
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy a file for its owner's eyes only, whole or not at all. Raises OSError."""
+    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+    temporary = f"{target}.{os.getpid()}.tmp"
+    original = os.open(source, os.O_RDONLY)
+    try:
+        copy = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            copy_range(original, copy, 0, os.fstat(original).st_size)
+            os.rename(temporary, target)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        finally:
+            os.close(copy)
+    finally:
+        os.close(original)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended, by which nobody is left to take what it does."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
+    os._exit(1)
