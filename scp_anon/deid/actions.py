@@ -32,6 +32,7 @@ FIRST_OPTION: Final = 8
 _NUMBER: Final = rb"[ \0]*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)?[ \0]*"
 NUMBERS: Final = re.compile(_NUMBER + rb"(\\" + _NUMBER + rb")*")
 
+_IMPLICIT_HEADER: Final = 8  # bytes
 # Longest values in bytes, of ASCII (PS3.5 6.2).
 LONGEST: Final = {"AE": 16, "CS": 16, "LO": 64, "LT": 10240, "PN": 64, "SH": 16, "ST": 1024, "UI": 64}
 
@@ -104,6 +105,15 @@ def keep(done: int = 0) -> Rule:
 def constant(tag: int, vr: str, value: Value) -> Rule:
     """The same value for every instance, whatever was there."""
     return Rule(vr, encoded=(encode_element(tag, vr, value, False), encode_element(tag, vr, value, True)))
+
+
+def for_any_tag(rule: Rule) -> Rule:
+    """A rule of one attribute as that of others: what is encoded beforehand would name the one."""
+    otherwise = for_any_tag(rule.otherwise) if rule.otherwise is not None else None
+    if rule.encoded is None or rule.encoded == REMOVE.encoded:
+        return rule if otherwise is rule.otherwise else rule.with_(otherwise=otherwise)
+    value = rule.encoded[False][_IMPLICIT_HEADER:]
+    return Rule(rule.vr, lambda scope, original: value, otherwise=otherwise, done=rule.done)
 
 
 def dummy(tag: int, vr: str) -> Rule:

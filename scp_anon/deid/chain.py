@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
+from scp_anon.deid import actions
 from scp_anon.deid.actions import KEEP, REMOVE, Rule
 from scp_anon.deid.conditions import Condition
 from scp_anon.deid.instance import Scope
@@ -16,6 +17,7 @@ from scp_anon.dicom.dictionary import attributes, vr_of
 
 # What an instance cannot be without, or what is said of its de-identification: no rule is asked.
 OURS: Final = frozenset((0x00080005, 0x00080016, 0x00120062, 0x00120063, 0x00120064, 0x00280303))
+_FIRST_BLOCK: Final = 0x10
 _NO_TARGET: Final = Target(frozenset())
 
 
@@ -71,10 +73,26 @@ class Own:
             return
         group = int(section.group, 16) if section.group is not None else None
         offset = int(section.element[-2:], 16) if section.element is not None else None
-        rule = self._book.rule(section, 0, section.vr or "UN")
+        rule = actions.for_any_tag(self._book.rule(section, 0, section.vr or "UN"))
         if self.condition is not None:
             rule = _on_condition(self.condition, rule)
         yield (section.private.encode("ascii", "replace"), group, offset), rule
+
+    def written(self) -> dict[int, Rule]:
+        """Its rules for the private element that it writes whether it is there or not, and for its creator, by tag.
+
+        The block is the first of the group. Of what an item has in that group nothing stays.
+        """
+        section = self.section
+        if section.private is None or not section.create:
+            return {}
+        group, offset = int(section.group or "", 16), int((section.element or "")[-2:], 16)
+        creator, tag = group << 16 | _FIRST_BLOCK, group << 16 | _FIRST_BLOCK << 8 | offset
+        rules = {
+            creator: actions.constant(creator, "LO", section.private.encode("ascii", "replace")),
+            tag: self._book.rule(section, tag, section.vr or "UN"),
+        }
+        return {tag: _only_at_top_level(rule) for tag, rule in rules.items()}
 
 
 class Chain:
@@ -121,6 +139,10 @@ class Chain:
         if tag >> 24 in (0x50, 0x60):
             return Decided(REMOVE, "X", "PS3.15 Table E.1-1")
         return Decided(KEEP, "keep", "no row in PS3.15 Table E.1-1")
+
+
+def _only_at_top_level(rule: Rule) -> Rule:
+    return Rule(rule.vr, choose=lambda scope: REMOVE if scope.path else rule)
 
 
 def _on_condition(condition: Condition, rule: Rule) -> Rule:

@@ -16,6 +16,7 @@ from scp_anon.deid.chain import OURS, Own
 from scp_anon.deid.conditions import compile_condition
 from scp_anon.deid.contradictions import contradiction
 from scp_anon.deid.identity import check_root
+from scp_anon.deid.private import ANY
 from scp_anon.deid.profile import Profile, probe
 from scp_anon.deid.rules import APPLIES_TO, Rulebook
 from scp_anon.deid.settings import BASIC, Option, ProfileFile, RuleSection, TablePatients, UidsSection
@@ -100,6 +101,7 @@ def faults(settings: ProfileFile) -> Iterator[Fault]:
     simple = [*_faults_of_settings(settings)]
     for i, section in enumerate(settings.rules):
         simple.extend((("rules", i, *place), problem) for place, problem in _faults_of_rule(section))
+    simple.extend(_faults_of_blocks(settings.rules))
     yield from simple
     if not simple:
         yield from _faults_of_profile(settings)
@@ -121,6 +123,23 @@ def _faults_of_settings(settings: ProfileFile) -> Iterator[Fault]:
             yield (name,), f"there is no file {path}"
     if isinstance(settings.patients, TablePatients) and not settings.patients.file.is_file():
         yield ("patients", "file"), f"there is no file {settings.patients.file}"
+
+
+def _faults_of_blocks(rules: Iterable[RuleSection]) -> Iterator[Fault]:
+    """A group that is written has one block, and one value for each element."""
+    creators: dict[str, str | None] = {}
+    elements: set[tuple[str, str]] = set()
+    for i, section in enumerate(rules):
+        if section.private is None or not section.create or section.group is None or section.element is None:
+            continue
+        group, element = section.group.upper(), section.element[-2:].upper()
+        if creators.setdefault(group, section.private) != section.private:
+            yield ("rules", i, "private"), f"group {group} is written with the creator {creators[group]} already"
+        elif section.private == ANY.decode():
+            yield ("rules", i, "private"), "a creator is needed for what is written"
+        elif (group, element) in elements:
+            yield ("rules", i, "element"), "is written by a rule before it"
+        elements.add((group, element))
 
 
 def _faults_of_rule(section: RuleSection) -> Iterator[Fault]:
@@ -149,7 +168,10 @@ def _faults_of_parameters(section: RuleSection) -> Iterator[Fault]:
             yield ("action",), f"the action {section.action} needs {name}"
     if "otherwise" in section.model_fields_set and section.action not in _MAY_FAIL:
         yield ("otherwise",), f"the action {section.action} can always be applied"
-    if section.create and (section.action not in _MAY_CREATE or section.tag is None):
+    if section.private is not None and section.create:
+        if section.action != "replace" or section.when or None in (section.group, section.element):
+            yield ("create",), "only replace of a group and an element, without when, can create a private attribute"
+    elif section.create and (section.action not in _MAY_CREATE or section.tag is None):
         yield ("create",), f"only {', '.join(sorted(_MAY_CREATE))} of a tag can create"
 
 

@@ -9,7 +9,7 @@ nobody can tell what a vendor puts there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from struct import calcsize
 from typing import Final
 
@@ -41,6 +41,9 @@ _SIZES: Final = {
 _TEXTS: Final = frozenset("CS LO LT SH ST UC UT".split())
 _UNKNOWN: Final = vr_code("UN")
 
+ANY: Final = b"*"
+"""In a rule, the creator that stands for all."""
+
 # (creator, group, offset) → rule; of group and offset None stands for any.
 Known = Mapping[tuple[bytes, int | None, int | None], Rule]
 
@@ -52,10 +55,20 @@ class PrivateRules:
     """Rules for private elements by creator: those of the project first, then what is safe, then nothing."""
 
     def __init__(
-        self, own: Known, safe: Iterable[SafePrivate], clean_text: Action, shift: Mapping[str, Rule], done: int
+        self,
+        own: Known,
+        safe: Iterable[SafePrivate],
+        clean_text: Action,
+        shift: Mapping[str, Rule],
+        done: int,
+        written: Container[int] = (),
     ) -> None:
-        """`shift`: VR → rule for dates, where a dates option keeps any. `done`: the bit of the option."""
+        """`shift`: VR → rule for dates, where a dates option keeps any. `done`: the bit of the option.
+
+        `written`: groups that the project writes itself: nothing that was there stays.
+        """
         self._own = own
+        self._written = written
         self._clean_text = clean_text
         self._shift = shift
         self._done = done
@@ -69,19 +82,21 @@ class PrivateRules:
 
     def knows(self, creator: bytes) -> bool:
         """Whether anything in blocks of this creator has a rule."""
-        return creator in self._creators
+        return creator in self._creators or (bool(creator) and ANY in self._creators)
+
+    def writes(self, group: int) -> bool:
+        """Whether the project writes this group itself."""
+        return group in self._written
 
     def rule(self, creator: bytes, group: int, offset: int, vr: int, length: int) -> Rule | None:
         """The rule for the element of this offset in a block of `creator`, of this encoded VR (0: not told), if any."""
+        if self.writes(group):
+            return None
         if self._own:
-            for key in (
-                (creator, group, offset),
-                (creator, None, offset),
-                (creator, group, None),
-                (creator, None, None),
-            ):
-                if key in self._own:
-                    return self._own[key]
+            for name in (creator, ANY):
+                for key in ((name, group, offset), (name, None, offset), (name, group, None), (name, None, None)):
+                    if key in self._own:
+                        return self._own[key]
         expected, rule = self._safe.get((creator, group, offset), ("", None))
         if rule is None:
             return None
@@ -174,7 +189,8 @@ class _WithDeclared(PrivateRules):
     def rule(self, creator: bytes, group: int, offset: int, vr: int, length: int) -> Rule | None:
         """As without declarations; else by the VR that the element is written with, which must be told."""
         known = self._rules.rule(creator, group, offset, vr, length)
-        if known is not None or (creator, group) not in self._declared or vr in (0, _UNKNOWN):
+        is_declared = (creator, group) in self._declared and not self._rules.writes(group)
+        if known is not None or not is_declared or vr in (0, _UNKNOWN):
             return known
         offsets = self._declared[creator, group]
         return self._rules.rule_by_vr(vr_name(vr)) if offsets is None or offset in offsets else None

@@ -157,7 +157,7 @@ class Profile:
         return tags | cleaning.IDENTITY if self.cleaner is not None else tags
 
     def _private_rules(self) -> PrivateRules | None:
-        own = {key: rule for one in self.own for key, rule in one.private_rules()}
+        own = {key: rule for one in self.own if not one.section.create for key, rule in one.private_rules()}
         is_on = SAFE_PRIVATE in self.settings.options
         if not own and not is_on:
             return None
@@ -171,7 +171,8 @@ class Profile:
         elif FULL_DATES in options.names:
             shift = {vr: actions.kept(vr).with_(options.bit(FULL_DATES)) for vr in ("DA", "DT", "TM")}
         clean = self._cleaner_of_rules().action("LO")
-        return PrivateRules(own, known, clean, shift, options.bit(SAFE_PRIVATE) if is_on else 0)
+        written = {tag >> 16 for one in self.own for tag in one.written()}
+        return PrivateRules(own, known, clean, shift, options.bit(SAFE_PRIVATE) if is_on else 0, written)
 
     def _created(self) -> dict[int, Rule]:
         """The attributes that rules add where they are missing."""
@@ -180,6 +181,7 @@ class Profile:
             if own.section.create and own.section.tag is not None:
                 for tag in parse_target(own.section.tag).tags:
                     created[tag] = self.chain.rule(tag)
+            created.update(own.written())
         return created
 
     def _required(self, version: str) -> dict[int, Rule]:
