@@ -402,7 +402,7 @@ def test_missing_input(run: Run, source: Path) -> None:
         (["--key", "missing"], "missing: no such key"),
         (["--key", "short"], "short: the key has 5 bytes"),
         (["--key", "open"], "open: the key is open to others (mode 0644)"),
-        (["--profile", "secret"], "there is no profile secret: name basic, or a profile file"),
+        (["--profile", "secret"], "there is no profile secret: name basic, mmiv, or a profile file"),
         (["--report", "no/such/folder/report"], "the report cannot be written: No such file"),
         (["-o", "short"], "short: "),
         (["-o", "short/below"], "short/below: "),

@@ -284,7 +284,7 @@ def test_missing_keys(old: str, said: str) -> None:
         (
             "    project: two",
             "    project: two\n    profile: secret",
-            "14: routes.1.profile: there is no profile secret: name basic, or a profile file",
+            "14: routes.1.profile: there is no profile secret: name basic, mmiv, or a profile file",
         ),
         ("    destinations: [disk]", "    destinations: []", "11: routes.0.destinations: "),
         ("    destinations: [disk]", "    destinations: disk", "11: routes.0.destinations: "),

@@ -62,7 +62,7 @@ def test_block_is_written(syntax: str, others: dict[str, Any]) -> None:
     item = Dataset()
     item.ReferencedSOPInstanceUID = "1.2.3"
     item.private_block(0x0013, "CTP", create=True).add_new(0x10, "LO", CANARY)
-    nested.ReferencedImageSequence = Sequence([item])
+    nested.ReferencedSeriesSequence = Sequence([item])
     for ds in (plain, there, foreign, nested):
         keep = {"private": "*", "action": "keep"}
         for rules in (BLOCK, [*BLOCK, keep]):
@@ -74,8 +74,9 @@ def test_block_is_written(syntax: str, others: dict[str, Any]) -> None:
             }
             assert values == {0x00130010: "CTP", 0x00131010: "trial", 0x00131012: "Oslo"}
             assert all(
-                element.tag.group != 0x0013 for inner in result.get("ReferencedImageSequence", ()) for element in inner
+                element.tag.group != 0x0013 for inner in result.get("ReferencedSeriesSequence", ()) for element in inner
             )
+            assert ("ReferencedSeriesSequence" in result) == (ds is nested)
             assert (0x00090010 in result) == (keep in rules)
 
 

@@ -21,7 +21,7 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -71,6 +71,8 @@ class Manifest:
 
         `writes`: False only reads what is there. Raises ConfigError for a manifest of another head, or in use.
         """
+        self.before: Callable[[], None] = lambda: None
+        """What has to be on stable storage before a line is written."""
         self._folder = folder
         self._names = names
         self._pending: list[str] = []
@@ -174,6 +176,7 @@ class Manifest:
         begin = time.monotonic()
         if self._pending and self._descriptor is not None:
             try:
+                self.before()
                 _sync_file_system(self._descriptor)
                 self._append(self._pending)
             except OSError as error:

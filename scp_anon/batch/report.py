@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from scp_anon.batch.work import Outcome
+from scp_anon.batch.writing import open_private
 from scp_anon.errors import ConfigError
 from scp_anon.version import VERSION
 
@@ -61,29 +61,6 @@ class Summary:
             "files_per_second": round(self.rates()[0], 1),
         }
         return json.dumps(content, indent=2) + "\n"
-
-
-def open_private(path: Path, what: str, mode: str = "w") -> IO[str]:
-    """Open a file for its owner's eyes only, as it names sources or has their values. Raises ConfigError."""
-    flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if mode == "a" else os.O_TRUNC)
-    try:
-        descriptor = os.open(path, flags, 0o600)
-        if os.path.isfile(path):
-            os.fchmod(descriptor, 0o600)
-        return os.fdopen(descriptor, mode, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: the {what} cannot be written: {error.strerror}") from None
-
-
-def write_whole(path: Path, content: str, what: str, mode: int = 0o666) -> None:
-    """Write a file aside, and rename it over an earlier one. Raises ConfigError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8") as file:
-            file.write(content)
-        temporary.replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: the {what} cannot be written: {error.strerror}") from None
 
 
 def write_report(report: IO[str], outcome: Outcome) -> None:

@@ -6,10 +6,12 @@ import contextlib
 import os
 import re
 from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
 from scp_anon.batch.files import Input
 from scp_anon.batch.manifest import NAME, Done, Manifest, placed
+from scp_anon.batch.mapping import Mapping
 from scp_anon.batch.pool import run
 from scp_anon.batch.report import QuarantineFolder
 from scp_anon.batch.work import MIRROR, Job, Outcome, Worker, put
@@ -19,11 +21,13 @@ _TEMPORARY: Final = re.compile(r"\.\d+-\d+\.tmp")
 _FINISHED: Final = ("delivered", "filtered")
 
 
-def perform(job: Job, files: Iterable[Input], processes: int, resume: bool = False) -> Generator[Outcome]:
+def perform(
+    job: Job, files: Iterable[Input], processes: int, resume: bool = False, mapping: Path | None = None
+) -> Generator[Outcome]:
     """De-identify the files; yields what became of each, in their order.
 
-    `resume`: go on where an earlier run in the same output folder has ended. Raises ConfigError where a folder cannot
-    be made, or holds the results of something else.
+    `resume`: go on where an earlier run in the same output folder has ended. `mapping`: a file for old and new UIDs,
+    if the job has them told. Raises ConfigError where a folder cannot be made, or holds the results of something else.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -34,6 +38,11 @@ def perform(job: Job, files: Iterable[Input], processes: int, resume: bool = Fal
         Worker.start(job)
         manifest = _manifest(job, resume)
         stack.callback(manifest.close)
+        pairs = None
+        if mapping is not None and not job.dry_run:
+            pairs = Mapping(mapping, resume)
+            stack.callback(pairs.close)
+            manifest.before = pairs.sync
         kept = None
         if job.quarantine is not None and not job.dry_run:
             kept = QuarantineFolder(job.quarantine)
@@ -45,10 +54,16 @@ def perform(job: Job, files: Iterable[Input], processes: int, resume: bool = Fal
         outcomes = run(job, _remaining(job, files, manifest) if resume else files, processes)
         stack.enter_context(contextlib.closing(outcomes))
         for outcome in outcomes:
+            if pairs is not None:
+                for pair in outcome.uids:
+                    pairs.add(*pair)
             final = _settled(job, manifest, outcome)
             if kept is not None and final.copy is not None:
                 kept.add(final)
             yield final
+        manifest.sync()
+        if pairs is not None:
+            pairs.finish()
 
 
 def _manifest(job: Job, resume: bool) -> Manifest:

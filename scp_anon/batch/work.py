@@ -13,25 +13,32 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeVar
 
 from scp_anon import log
 from scp_anon.batch.files import Input
 from scp_anon.batch.manifest import NAME, Names
-from scp_anon.deid import Deidentifier, ProfileFile
+from scp_anon.batch.originals import KEYWORDS, Original
+from scp_anon.deid import Deidentified, Deidentifier, ProfileFile
 from scp_anon.deid.identity import subkey
-from scp_anon.destinations.layout import Layout
+from scp_anon.destinations.layout import Layout, values_of
+from scp_anon.dicom.finding import Buffer
 from scp_anon.errors import Filtered, Permanent, Reason, Undecodable
-from scp_anon.filesystem import copy_range
+from scp_anon.filesystem import copy_range, opened
 from scp_anon.version import VERSION
 
 MIRROR: Final = "mirror"
 # Found on the way through a folder, these are no instances that anybody would miss.
 _NO_INSTANCE: Final = frozenset((Reason.NOT_DICOM, Reason.EMPTY, Reason.DICOMDIR))
+_UIDS: Final = frozenset(KEYWORDS)
+_REMEMBERED: Final = 1 << 16  # UIDs and tags that need not be told again
+_HEAD: Final = 1 << 16
+T = TypeVar("T")
 _LOOK: Final = 0.5  # seconds between looks whether the parent process is there
 
 Status = Literal["delivered", "filtered", "quarantined", "failed", "skipped"]
@@ -41,7 +48,8 @@ class Outcome(NamedTuple):
     """What became of an input: `output` is under the output folder, `reason` a quarantine reason or an error's name.
 
     `detail` narrows the reason down. `temporary`: where the output is, if it has no number yet. `copy`: where the
-    input was copied to in the quarantine folder.
+    input was copied to in the quarantine folder. `uids`: keyword, old and new value, and `tags`: names, of which this
+    process has not told yet.
     """
 
     source: str
@@ -53,6 +61,8 @@ class Outcome(NamedTuple):
     detail: str = ""
     temporary: str | None = None
     copy: str | None = None
+    uids: tuple[tuple[str, str, str], ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,7 @@ class Job:
     """What is done with each input: shared by all processes.
 
     `quarantine`: the folder for copies of what cannot be ruled on. `dry_run`: nothing is written.
+    `mapping`, `drift`: UIDs and tags of the originals are told.
     """
 
     key: bytes
@@ -69,6 +80,8 @@ class Job:
     output: Path
     quarantine: Path | None = None
     dry_run: bool = False
+    mapping: bool = False
+    drift: bool = False
 
     @property
     def names(self) -> Names:
@@ -88,6 +101,7 @@ class Worker:
         self._layout = None if job.layout == MIRROR else Layout(job.layout, numbers=True)
         self._output = str(job.output)
         self._numbers = count()
+        self._told: set[object] = set()  # UIDs and tags
 
     @classmethod
     def start(cls, job: Job, parent: int = 0) -> None:
@@ -126,8 +140,7 @@ class Worker:
         try:
             found = os.stat(file.path)
             size, mtime = found.st_size, found.st_mtime_ns
-            place, temporary = self._deidentify(file)
-            return Outcome(file.path, "delivered", place, None, size, mtime, temporary=temporary)
+            return self._deidentify(file, Outcome(file.path, "delivered", None, None, size, mtime))
         except Undecodable as undecodable:
             reason, detail = str(undecodable.reason), undecodable.detail
             if undecodable.reason in _NO_INSTANCE and not file.given:
@@ -154,30 +167,48 @@ class Worker:
             return outcome._replace(status="failed", reason=error.strerror or type(error).__name__)
         return outcome._replace(copy=copy)
 
-    def _deidentify(self, file: Input) -> tuple[str, str | None]:
-        """De-identify into the output folder; returns the place in it, and where the output is if that has no number.
-
-        Nothing is written if that is not wanted.
-        """
+    def _deidentify(self, file: Input, outcome: Outcome) -> Outcome:
+        """De-identify into the output folder, if anything is to be written; returns the outcome with its place."""
         if self._job.dry_run:
-            with self._deidentifier.opened(file.path) as result:
-                return self._layout.place_of(result) if self._layout else file.relative, None
+            with opened(file.path) as (buffer, _):
+                return self._placed(file, outcome, buffer, self._deidentifier.mapped(buffer, None))
         temporary = f"{self._output}/.{os.getpid()}-{next(self._numbers)}.tmp"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
-            with self._deidentifier.opened(file.path) as result:
-                place = self._layout.place_of(result) if self._layout else file.relative
+            with opened(file.path) as (buffer, mapped):
+                copy = partial(copy_range, mapped) if mapped is not None else None
+                result = self._deidentifier.mapped(buffer, copy)
+                outcome = self._placed(file, outcome, buffer, result)
                 result.write(descriptor)
             if self.is_numbered:
-                return place, temporary
-            put(temporary, self._output, place)
+                return outcome._replace(temporary=temporary)
+            put(temporary, self._output, outcome.output or "")
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
         finally:
             os.close(descriptor)
-        return place, None
+        return outcome
+
+    def _placed(self, file: Input, outcome: Outcome, buffer: Buffer, result: Deidentified) -> Outcome:
+        """The outcome with the place of the result, and with what is to be told of the original."""
+        outcome = outcome._replace(output=self._layout.place_of(result) if self._layout else file.relative)
+        if self._job.mapping:
+            pairs = zip(KEYWORDS.values(), _uids(Original(buffer).values(_UIDS)), _new_uids(result), strict=True)
+            outcome = outcome._replace(uids=tuple(self._untold(pair for pair in pairs if all(pair))))
+        if self._job.drift:
+            with contextlib.suppress(Undecodable):  # the engine has read what it needs
+                outcome = outcome._replace(tags=tuple(self._untold(Original(buffer).tags())))
+        return outcome
+
+    def _untold(self, found: Iterable[T]) -> Iterator[T]:
+        if len(self._told) > _REMEMBERED:
+            self._told.clear()
+        for each in found:
+            if each not in self._told:
+                self._told.add(each)
+                yield each
 
 
 def put(temporary: str, folder: str, place: str) -> None:
@@ -190,6 +221,17 @@ def put(temporary: str, folder: str, place: str) -> None:
     except FileNotFoundError:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.rename(temporary, target)
+
+
+def _new_uids(result: Deidentified) -> Iterator[str]:
+    """The UIDs of the result."""
+    values = result.values(_UIDS)
+    return _uids(values_of(result.head(_HEAD), _UIDS) if values is None else values)
+
+
+def _uids(values: Mapping[int, bytes]) -> Iterator[str]:
+    """The UIDs of a mapping, in its order."""
+    return (values.get(tag, b"").strip(b" \0").decode("ascii", "replace") for tag in KEYWORDS)
 
 
 def _copy(source: str, target: str) -> None:

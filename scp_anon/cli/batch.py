@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Final
 
 import typer
 
@@ -18,7 +18,8 @@ from scp_anon.deid import generate_key
 from scp_anon.destinations.layout import DEFAULT, Layout
 from scp_anon.errors import ConfigError
 
-_STANDARD_OUTPUT = Path("-")
+_BY_SERIES: Final = "{SeriesInstanceUID}/{Modality}.{SOPInstanceUID}.dcm"
+_STANDARD_OUTPUT: Final = Path("-")
 
 
 def keygen(file: Annotated[Path, typer.Argument(help="The key file to make; it must not exist.")]) -> None:
@@ -38,11 +39,31 @@ def deid(
         list[str] | None,
         typer.Option(help="An entry of a profile's admit, before its own: '{when: ..., then: ...}'; may be repeated."),
     ] = None,
+    patient_id: Annotated[str | None, typer.Option(help="The Patient ID and Patient's Name of all.")] = None,
+    site: Annotated[str | None, typer.Option(help="The profile's variable site.")] = None,
+    site_id: Annotated[str | None, typer.Option(help="The profile's variable siteid.")] = None,
+    event: Annotated[str | None, typer.Option(help="The profile's variable event.")] = None,
+    shift_days: Annotated[int | None, typer.Option(help="Move dates by so many days, or back.")] = None,
+    uids: Annotated[str | None, typer.Option(help="keyed, or mmiv: UIDs and hashes as that tool makes them.")] = None,
+    rules: Annotated[
+        list[Path] | None,
+        typer.Option(help="More rules, before the profile's: a profile file, or another tool's JSON."),
+    ] = None,
+    tag_change: Annotated[
+        list[str] | None, typer.Option("--tag-change", help="gggg,eeee=TEXT, before all rules; may be repeated.")
+    ] = None,
+    regex_change: Annotated[
+        list[str] | None, typer.Option(help="gggg,eeee=REGEX: the value is what is in its groups; may be repeated.")
+    ] = None,
+    keep_private: Annotated[
+        bool, typer.Option("--keep-private", help="UNSAFE: keep all private attributes, whatever is in them.")
+    ] = False,
     key: Key = None,
     project: Project = "demo",
     layout: Annotated[
-        str, typer.Option(help="Where in the folder: a template of keywords of new values and {n}, or mirror.")
-    ] = DEFAULT,
+        str | None, typer.Option(help="Where in the folder: a template of keywords of new values and {n}, or mirror.")
+    ] = None,
+    by_series: Annotated[bool, typer.Option("--by-series", help=f"The layout {_BY_SERIES}.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on in the output folder: skip inputs that are finished.")
     ] = False,
@@ -54,39 +75,80 @@ def deid(
         Path | None, typer.Option(help="Write a report, which names the sources, as JSON Lines; - to print it.")
     ] = None,
     summary: Annotated[Path | None, typer.Option(help="Write the counts as JSON.")] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="Write old and new Study and Series UIDs, which identify, as JSON.")
+    ] = None,
+    drift: Annotated[
+        Path | None, typer.Option(help="The file of attributes known so far: new ones are named, and added.")
+    ] = None,
     processes: Annotated[int, typer.Option(help="Processes; by default one a core.", min=1)] = os.cpu_count() or 1,
 ) -> None:
     """De-identify files and folders, by the same engine as the node."""
-    if layout != batch.MIRROR:
-        Layout(layout, numbers=True)
+    place = _layout(layout, by_series)
     files = batch.inputs(paths, output)
-    if quarantine is not None:
-        _check_quarantine(quarantine, paths, output)
-    settings = changed(profile, Changes(option or (), pixels, modalities, admit or ()))
-    job = batch.Job(key_of(key), project, settings, layout, output, quarantine, dry_run)
+    for written in (quarantine, mapping):
+        if written is not None:
+            _check_apart(written, paths, output)
+    changes = Changes(
+        options=option or (),
+        pixels=pixels,
+        modalities=modalities,
+        admit=admit or (),
+        patient_id=patient_id,
+        variables={"site": ("--site", site), "siteid": ("--site-id", site_id), "event": ("--event", event)},
+        shift_days=shift_days,
+        uids=uids,
+        tag_change=tag_change or (),
+        regex_change=regex_change or (),
+        rules=rules or (),
+        keep_private=keep_private,
+    )
+    settings = changed(profile, changes)
+    told = (mapping is not None, drift is not None)
+    job = batch.Job(key_of(key), project, settings, place, output, quarantine, dry_run, *told)
+    alarm = batch.Drift(drift) if drift else None
     counts = batch.Summary()
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(_report(report)) if report else None
+        lines = stack.enter_context(_report(report)) if report else None
         show = stack.enter_context(shown(paths, counts))
-        outcomes = stack.enter_context(contextlib.closing(batch.perform(job, files, processes, resume)))
+        outcomes = stack.enter_context(contextlib.closing(batch.perform(job, files, processes, resume, mapping)))
         for outcome in outcomes:
-            counts.add(outcome)
-            if file:
-                batch.write_report(file, outcome)
+            _note(outcome, counts, lines, alarm)
             show()
     if summary is not None:
         batch.write_whole(summary, counts.as_json(dry_run), "summary")
-    _print(counts, dry_run, report == _STANDARD_OUTPUT)
+    _print(counts, alarm, dry_run, report == _STANDARD_OUTPUT)
+    if alarm and not dry_run:
+        alarm.finish()
     if not counts.is_clean:
         raise typer.Exit(1)
 
 
-def _check_quarantine(folder: Path, paths: list[Path], output: Path) -> None:
-    """Raise ConfigError where originals would be put among inputs, or among what is passed on."""
+def _layout(layout: str | None, by_series: bool) -> str:
+    """The layout that is wanted. Raises ConfigError."""
+    if by_series and layout is not None:
+        raise ConfigError("--by-series is a layout: give one of both")
+    wanted = _BY_SERIES if by_series else layout or DEFAULT
+    if wanted != batch.MIRROR:
+        Layout(wanted, numbers=True)
+    return wanted
+
+
+def _note(outcome: batch.Outcome, counts: batch.Summary, lines: IO[str] | None, alarm: batch.Drift | None) -> None:
+    """Count an outcome, and report it where that is wanted."""
+    counts.add(outcome)
+    if lines:
+        batch.write_report(lines, outcome)
+    if alarm:
+        alarm.add(outcome.tags)
+
+
+def _check_apart(folder: Path, paths: list[Path], output: Path) -> None:
+    """Raise ConfigError where what identifies would be put among inputs, or among what is passed on."""
     for path in paths:
-        batch.check_outside(path, folder, "quarantine folder")
+        batch.check_outside(path, folder, "file or folder")
     if folder.resolve().is_relative_to(output.resolve()):
-        raise ConfigError(f"{folder}: originals must not be inside the output folder {output}")
+        raise ConfigError(f"{folder}: what identifies must not be inside the output folder {output}")
 
 
 @contextlib.contextmanager
@@ -98,8 +160,15 @@ def _report(path: Path) -> Iterator[IO[str]]:
         yield file
 
 
-def _print(counts: batch.Summary, dry_run: bool, to_error: bool) -> None:
+def _print(counts: batch.Summary, alarm: batch.Drift | None, dry_run: bool, to_error: bool) -> None:
+    """Say the counts, and name the attributes that were never seen before."""
     told = ", ".join(f"{count} {status}" for status, count in sorted(counts.by_status.items()))
-    typer.echo(("dry run: " if dry_run else "") + (told or "nothing to do"), err=to_error)
-    for reason, count in counts.by_reason.most_common():
-        typer.echo(f"  {count} {reason}", err=to_error)
+    said = [("dry run: " if dry_run else "") + (told or "nothing to do")]
+    said.extend(f"  {count} {reason}" for reason, count in counts.by_reason.most_common())
+    if alarm and alarm.is_first:
+        said.append(f"{len(alarm.new)} attributes are known from now on")
+    elif alarm and alarm.new:
+        said.append(f"never seen before: {len(alarm.new)} attributes")
+        said.extend(f"  {name}" for name in sorted(alarm.new))
+    for line in said:
+        typer.echo(line, err=to_error)

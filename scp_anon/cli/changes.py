@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
+import typer
 import yaml
 
 from scp_anon.deid import ProfileFile, load_profile, with_changes, with_settings
 from scp_anon.errors import ConfigError
+from scp_anon.exchange import import_file, regex_tag_change, tag_change
+
+MODIFIED_DATES: Final = "retain-longitudinal-modified-dates"
+_OF_OPTIONS: Final = ("event", "site", "siteid")  # variables that --tag-change may name
+_ADDED: Final = frozenset(("base", "rules", "variables"))  # what a file of rules may have
+_ALL_PRIVATE: Final = {"private": "*", "action": "keep"}
 
 
 @dataclass(frozen=True)
@@ -19,6 +28,15 @@ class Changes:
     pixels: str | None = None
     modalities: str | None = None
     admit: Iterable[str] = ()
+    patient_id: str | None = None
+    variables: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    """Variable → option and value."""
+    shift_days: int | None = None
+    uids: str | None = None
+    tag_change: Iterable[str] = ()
+    regex_change: Iterable[str] = ()
+    rules: Iterable[Path] = ()
+    keep_private: bool = False
 
 
 def changed(profile: str, changes: Changes) -> ProfileFile:
@@ -26,13 +44,67 @@ def changed(profile: str, changes: Changes) -> ProfileFile:
     settings = with_changes(load_profile(profile), changes.options, changes.pixels)
     found: dict[str, object] = {}
     if changes.modalities is not None:
-        names = [name.strip().upper() for name in changes.modalities.split(",")]
-        _check("--modalities", {"modalities": names})
-        found["modalities"] = names
+        found["modalities"] = [name.strip().upper() for name in changes.modalities.split(",")]
+        _check("--modalities", found)
     if changes.admit:
         first = [_admit(text) for text in changes.admit]
         found["admit"] = (*first, *(section.model_dump() for section in settings.admit))
-    return with_settings(settings, found) if found else settings
+    if changes.patient_id is not None:
+        found["patients"] = {"scheme": "fixed", "id": changes.patient_id}
+        _check("--patient-id", {"patients": found["patients"]})
+    if changes.uids is not None:
+        found["uids"] = {"scheme": changes.uids}
+        _check("--uids", {"uids": found["uids"]})
+    if changes.shift_days is not None:
+        found["dates"] = {"days": changes.shift_days}
+        _check("--shift-days", {"dates": found["dates"]})
+    settings = _with_rules(with_settings(settings, found) if found else settings, changes)
+    moves = MODIFIED_DATES in settings.options or any(rule.action == "shift-date" for rule in settings.rules)
+    if changes.shift_days is not None and not moves:
+        raise ConfigError(f"--shift-days: nothing in this profile moves dates; add --option {MODIFIED_DATES}")
+    return settings
+
+
+def _with_rules(settings: ProfileFile, changes: Changes) -> ProfileFile:
+    """The settings with more rules, and with values for their variables. Raises ConfigError."""
+    rules: list[object] = []
+    variables: dict[str, str] = {}
+    for option, texts, read in (
+        ("--tag-change", changes.tag_change, tag_change),
+        ("--regex-change", changes.regex_change, regex_tag_change),
+    ):
+        for text in texts:
+            variables.update(dict.fromkeys(_OF_OPTIONS, ""))
+            rules.append(read(text))
+            _check(option, {"rules": [rules[-1]], "variables": variables})
+    for path in changes.rules:
+        more = _rules_of(path)
+        rules.extend(rule.model_dump(exclude_unset=True) for rule in more.rules)
+        variables.update(more.variables)
+    variables.update(settings.variables)
+    for name, (option, value) in changes.variables.items():
+        if value is not None and name not in variables:
+            raise ConfigError(f"{option}: this profile has no variable {name}, which would be in any rule")
+        variables.update({name: value} if value is not None else {})
+    last = [_ALL_PRIVATE] if changes.keep_private else []
+    if not rules and not last and variables == settings.variables:
+        return settings
+    own = (rule.model_dump(exclude_unset=True) for rule in settings.rules)
+    return with_settings(settings, {"rules": (*rules, *own, *last), "variables": variables})
+
+
+def _rules_of(path: Path) -> ProfileFile:
+    """The rules of a file, of our language or of another tool's. Raises ConfigError."""
+    if path.suffix.lower() == ".json":
+        imported = import_file(path)
+        for note in imported.notes:
+            typer.echo(f"{path}: {note}", err=True)
+        return load_profile(imported.profile)
+    settings = load_profile(path.absolute())
+    more = settings.model_fields_set - _ADDED
+    if more:
+        raise ConfigError(f"--rules: {path}: only rules and variables can be added, not {', '.join(sorted(more))}")
+    return settings
 
 
 def _admit(text: str) -> Mapping[str, object]:
@@ -52,6 +124,6 @@ def _check(option: str, content: Mapping[str, object]) -> None:
     try:
         load_profile(content)
     except ConfigError as error:
-        raise ConfigError(
-            "\n".join(f"{option}: {line.partition(': ')[2]}" for line in str(error).split("\n"))
-        ) from None
+        problems = (line.removeprefix("profile:1: ").removeprefix("document: ") for line in str(error).split("\n"))
+        lines = (f"{option}: {problem}" for problem in problems)
+        raise ConfigError("\n".join(lines)) from None

@@ -11,7 +11,7 @@ from scp_anon.deid import generate_key, load_key
 
 DEFAULT_KEY: Final = Path("var/key")
 
-ProfileName: TypeAlias = Annotated[str, typer.Option("--profile", help="The profile: basic, or a profile file.")]
+ProfileName: TypeAlias = Annotated[str, typer.Option("--profile", help="The profile: basic, mmiv, or a profile file.")]
 Option: TypeAlias = Annotated[
     list[str] | None, typer.Option("--option", help="An option of PS3.15 to add to the profile's; may be repeated.")
 ]

@@ -19,7 +19,16 @@ from scp_anon.deid.identity import check_root
 from scp_anon.deid.private import ANY
 from scp_anon.deid.profile import Profile, probe
 from scp_anon.deid.rules import APPLIES_TO, Rulebook
-from scp_anon.deid.settings import BASIC, Option, ProfileFile, RuleSection, TablePatients, UidsSection
+from scp_anon.deid.settings import (
+    BASIC,
+    SHIPPED,
+    Option,
+    ProfileFile,
+    RuleSection,
+    TablePatients,
+    UidsSection,
+    shipped_profile_text,
+)
 from scp_anon.deid.targets import parse_target
 from scp_anon.dicom.dictionary import attributes, keyword_of, vr_of
 from scp_anon.documents import Document, read
@@ -45,16 +54,18 @@ _FIRST_GROUP: Final = 0x0008
 
 
 def load_profile(source: ProfileSource) -> ProfileFile:
-    """The settings of a profile: "basic", a file's path, or what a file holds. Raises ConfigError for every fault."""
+    """The settings of a profile: its name, a file's path, or what a file holds. Raises ConfigError for every fault."""
     if isinstance(source, ProfileFile):
         return source
     if isinstance(source, str) and source == BASIC:
         return ProfileFile()
+    if isinstance(source, str) and source in SHIPPED:
+        return _checked(Document(shipped_profile_text(source), f"{source}.yaml"), Path())
     if isinstance(source, Mapping):
         return _checked(_InMemory(source), Path())
     path = Path(source)
     if not path.exists():
-        raise ConfigError(f"there is no profile {source!s}: name {BASIC}, or a profile file")
+        raise ConfigError(f"there is no profile {source!s}: name {', '.join((BASIC, *SHIPPED))}, or a profile file")
     return _checked(Document(read(path), str(path)), path.parent)
 
 
@@ -75,7 +86,11 @@ def with_settings(settings: ProfileFile, changes: Mapping[str, object]) -> Profi
 
     Rules are to be found without a fault before they are put in.
     """
-    return _InMemory(settings.model_dump(exclude_unset=True) | dict(changes)).as_section(ProfileFile)
+    changed = _InMemory(settings.model_dump(exclude_unset=True) | dict(changes)).as_section(ProfileFile)
+    for place, problem in _faults_of_blocks(changed.rules):
+        if place[-1] == "private":  # of two values for an element the first one holds, as with all rules
+            raise ConfigError(f"private: {problem}")
+    return changed
 
 
 class _InMemory(Document):

@@ -176,12 +176,12 @@ class Profile:
 
     def _created(self) -> dict[int, Rule]:
         """The attributes that rules add where they are missing."""
-        created = {}
+        created: dict[int, Rule] = {}
         for own in self.own:
             if own.section.create and own.section.tag is not None:
                 for tag in parse_target(own.section.tag).tags:
                     created[tag] = self.chain.rule(tag)
-            created.update(own.written())
+            created = {**own.written(), **created}
         return created
 
     def _required(self, version: str) -> dict[int, Rule]:

@@ -12,6 +12,7 @@ from scp_anon.deid.identity import LONGEST_HASH, PSEUDONYM_LENGTH
 from scp_anon.documents import Document, Section, misplaced
 
 BASIC: Final = "basic"
+SHIPPED: Final = ("mmiv",)  # the profiles in `profiles/`, by name
 
 Option: TypeAlias = Literal[
     "retain-safe-private",
@@ -173,3 +174,8 @@ def shipped_pixel_rules() -> tuple[PixelRule, ...]:
 def pixel_rules_text() -> str:
     """The same list, as a part of a profile file that can be changed and used."""
     return (files(__package__) / "pixel-rules.yaml").read_text(encoding="utf-8")
+
+
+def shipped_profile_text(name: str) -> str:
+    """One of the profiles that come with us, as a profile file."""
+    return (files(__package__) / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")

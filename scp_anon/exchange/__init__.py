@@ -9,11 +9,11 @@ from typing import Final
 from scp_anon.errors import ConfigError
 from scp_anon.exchange.ctp import import_ctp
 from scp_anon.exchange.dicom_anon import import_spec, import_white_list
-from scp_anon.exchange.imported import Imported
+from scp_anon.exchange.imported import Imported, read_json
 from scp_anon.exchange.kitware import import_extra, import_kitware
 from scp_anon.exchange.mmiv import export_mmiv, import_mmiv, regex_tag_change, tag_change
 
-__all__ = ["KINDS", "Imported", "export_mmiv", "import_rules", "regex_tag_change", "tag_change"]
+__all__ = ["KINDS", "Imported", "export_mmiv", "import_file", "import_rules", "regex_tag_change", "tag_change"]
 
 _IMPORTERS: Final[dict[str, Callable[[Path], Imported]]] = {
     "mmiv": import_mmiv,
@@ -35,3 +35,15 @@ def import_rules(kind: str, path: Path) -> Imported:
     if kind not in _IMPORTERS:
         raise ConfigError(f"{path}: unknown kind {kind!r}; there is: {', '.join(KINDS)}")
     return _IMPORTERS[kind](path)
+
+
+def import_file(path: Path) -> Imported:
+    """Import a JSON file of rules, whichever tool's it is: mmiv's is an array, Kitware's an object.
+
+    Raises ConfigError as `import_rules` does.
+    """
+    content = read_json(path)
+    if isinstance(content, list):
+        return import_mmiv(path)
+    lists = isinstance(content, dict) and any(isinstance(value, list) for value in content.values())
+    return import_extra(path) if lists else import_kitware(path)
