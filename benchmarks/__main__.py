@@ -15,7 +15,7 @@ from typing import Annotated, Final
 import typer
 
 from benchmarks import engine, growth
-from benchmarks.batch import batch
+from benchmarks.batch import batch, memory
 from benchmarks.chain import chain
 from benchmarks.plots import plot
 from benchmarks.receive import receive
@@ -70,7 +70,13 @@ def sections(
     yield "receive", "Receiving", lambda say: receive(say, directory, rounds, seconds, files)
     yield "disk", "Receiving, on a disk", lambda say: receive(say, disk, rounds, seconds, files)
     yield "chain", "The full chain", lambda say: chain(say, directory, rounds, files)
-    yield "batch", "Folders of files", lambda say: batch(say, directory, rounds, files * 10 // 3)
+    many = (100, 1000) if quick else (10_000, 100_000)
+
+    def folders(say: Say) -> None:
+        batch(say, directory, rounds, files * 10 // 3)
+        memory(say, directory, many)
+
+    yield "batch", "Folders of files", folders
     yield (
         "associations",
         "Associations",

@@ -20,12 +20,19 @@ from typing import Final, NamedTuple
 
 from pydicom import dcmread
 
-from benchmarks.images import write_images
+from benchmarks.images import image, write_images
+from benchmarks.measure import usage
 from benchmarks.receivers import ROOT
+from scp_anon.batch.manifest import NAME
 
 _HEADER: Final = (
     "| image | files | program | files/s (least - most) | CPU us a file | of cp -r's |\n|---|---|---|---|---|---|\n"
 )
+
+_MEMORY_HEADER: Final = "\n| files in one folder | files/s | peak MB of a process |\n|---|---|---|\n"
+_LINKS: Final = 20_000  # that one file can have on any file system
+_SIDE: Final = 64
+_LOOK: Final = 0.2  # seconds
 
 
 class Sample(NamedTuple):
@@ -54,7 +61,7 @@ def once(command: list[str], out: Path, count: int) -> Sample:
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     taken = time.monotonic() - begin
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    there = sum(len(names) for _, _, names in os.walk(out))
+    there = sum(name != NAME for _, _, names in os.walk(out) for name in names)
     if there != count:
         raise SystemExit(f"{command[:4]}: {there} of {count} files")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -84,6 +91,32 @@ def batch(say: Callable[[str], object], directory: Path, rounds: int, files: int
                     f"| {modality} | {count} | {name} | {statistics.median(rates):.0f} "
                     f"({min(rates):.0f} - {max(rates):.0f}) | {cpu * 1e6:.0f} | {cpu / floor:.1f} |\n"
                 )
+            shutil.rmtree(source)
+
+
+def memory(say: Callable[[str], object], directory: Path, counts: tuple[int, ...]) -> None:
+    """Say how much memory a run of `deid` has at its peak, by the number of files, which are links to a few."""
+    say(_MEMORY_HEADER)
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        work = Path(folder)
+        key = work / "key"
+        subprocess.run([sys.executable, "-m", "scp_anon", "keygen", str(key)], cwd=ROOT, check=True)
+        for count in counts:
+            source = work / f"of {count}"
+            source.mkdir()
+            for number in range(count):
+                if number % _LINKS == 0:
+                    original = work / f"{count} {number}"
+                    original.write_bytes(image("MR", number, side=_SIDE))
+                os.link(original, source / f"{number:08}.dcm")
+            command = commands(source, work / "out", key)["deid, 2 processes"]
+            begin, peak = time.monotonic(), 0
+            with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+                while process.poll() is None:
+                    peak = max(peak, usage(process.pid).peak)
+                    time.sleep(_LOOK)
+            taken = time.monotonic() - begin
+            say(f"| {count} | {count / taken:.0f} | {peak / 1e6:.0f} |\n")
             shutil.rmtree(source)
 
 
