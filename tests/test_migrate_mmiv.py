@@ -12,6 +12,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
+from scp_anon.batch.mapping import Mapping
 from scp_anon.deid import load_profile
 from tests import samples
 from tests.deid import deid, key_file, tree, write_tree
@@ -231,6 +232,21 @@ def test_mapping_of_a_resumed_run(tmp_path: Path) -> None:
     assert mapping(path) == second
     path.write_text("[")
     assert (deid(*common).code, path.read_text()) == (2, "[")
+
+
+def test_mapping_cut_off_twice(tmp_path: Path) -> None:
+    """What is appended behind half a line is not lost."""
+    path, part = tmp_path / "mapping.json", tmp_path / "mapping.json.part"
+    part.write_text('["StudyInstanceUID", "1", "2"]\n["StudyInst')
+    for old in ("3", "5"):
+        again = Mapping(path, True)
+        again.add("StudyInstanceUID", old, f"{old}4")
+        again.sync()
+        again.close()
+    last = Mapping(path, True)
+    last.finish()
+    last.close()
+    assert mapping(path)["StudyInstanceUID"] == {"1": "2", "3": "34", "5": "54"}
 
 
 def test_where_a_mapping_must_not_be(tmp_path: Path) -> None:
