@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from scp_anon.batch.work import Worker
 from scp_anon.deid import load_profile
 from tests import samples
 from tests.deid import deid, key_file, tree, write_tree
+from tests.harness import eventually
 from tests.samples import CANARY
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,6 +48,15 @@ def test_dry_run(tmp_path: Path) -> None:
     assert real.code == 1
     assert [json.loads(line) for line in (tmp_path / "report").read_text().splitlines()] == lines
     assert {line["output"] for line in lines} - {None} == tree(out).keys()
+
+
+def test_dry_run_makes_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is none yet, one is thought up for the moment."""
+    source = write_tree(tmp_path / "in")
+    monkeypatch.chdir(tmp_path)
+    done = deid(source, "-o", tmp_path / "out", "--dry-run")
+    assert (done.code, "6 delivered" in done.said) == (0, True)
+    assert {path.name for path in tmp_path.iterdir()} == {"in"}
 
 
 def test_summary(tmp_path: Path) -> None:
@@ -203,6 +214,24 @@ def test_process_that_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert (lost.status, lost.reason, Path(lost.source).name) == ("quarantined", "too-many-attempts", "7.dcm")
     assert (tmp_path / "aside" / str(lost.copy)).read_bytes() == (source / "p0" / "7.dcm").read_bytes()
     assert len(tree(tmp_path / "out")) == 119
+
+
+def test_interrupted(tmp_path: Path) -> None:
+    """Ctrl-C, which all processes of a terminal get: no traceback, nothing half written, and the rest by --resume."""
+    key, source, out = key_file(tmp_path), write_tree(tmp_path / "in", images=1500), tmp_path / "out"
+    common = (source, "-o", out, "--key", key, "--layout", "mirror", "--resume")
+    command = [sys.executable, "-m", "scp_anon", "deid", *map(str, common), "--processes", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, start_new_session=True) as process:
+        eventually(lambda: out.exists() and len(list(out.glob("p0/*"))) > 10)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate()[1].decode()
+    assert process.returncode != 0
+    assert "Traceback" not in said
+    assert 0 < len(tree(out)) < 3000
+    assert not [place for place in tree(out) if place.endswith(".tmp")]
+    assert deid(*common).code == 0
+    assert len(tree(out)) == 3000
 
 
 def test_progress(tmp_path: Path) -> None:

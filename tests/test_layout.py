@@ -72,6 +72,41 @@ def test_templates(template: str, place: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("template", "place"),
+    [
+        ("{n}", "{n}"),
+        ("{PatientID}/{n}.dcm", "P1/{n}.dcm"),
+        ("out_{PatientID}_{n}.dcm", "out_P1_{n}.dcm"),
+        ("{n}_{PatientID}/{SOPInstanceUID}", "{n}_P1/1.2.3"),
+        ("v1{n}2.dcm", "v1{n}2.dcm"),
+    ],
+)
+def test_numbered_templates(template: str, place: str) -> None:
+    """The number stays to be filled in; for a node, whose inputs have no order, there is none."""
+    assert Layout(template, numbers=True).place(instance(e00100020=b"P1")) == place
+    assert Layout(template, numbers=True).is_numbered
+    with pytest.raises(ConfigError, match=r"\{n\} is for scp-anon deid"):
+        Layout(template)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{n}/{n}",
+        "{PatientID}{n}",
+        "{PatientID}_1{n}",
+        "{n}{PatientID}",
+        "{n}2_{PatientID}",
+        "{PatientID}_{n}_{StudyID}",
+    ],
+)
+def test_numbers_that_would_run_together(template: str) -> None:
+    """Two numbers, or a number that could be taken for a part of a value, would have two outputs at one place."""
+    with pytest.raises(ConfigError, match=r"\{n\}"):
+        Layout(template, numbers=True)
+
+
+@pytest.mark.parametrize(
     ("template", "said"),
     [
         ("", "without {SOPInstanceUID}"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.context import BaseContext
@@ -59,8 +60,14 @@ def run(job: Job, files: Iterable[Input | Outcome], processes: int) -> Generator
             yield _alone(job, file)
 
 
-def _pool(job: Job, processes: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(processes, context(), Worker.start, (job, os.getpid()))
+@contextmanager
+def _pool(job: Job, processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes for the time of the block; what has not been begun by then is given up."""
+    pool = ProcessPoolExecutor(processes, context(), Worker.start, (job, os.getpid()))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _outcomes(files: Chunk) -> list[Outcome]:

@@ -11,6 +11,7 @@ import errno
 import gc
 import hashlib
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -111,6 +112,7 @@ class Worker:
         """
         log.silence_libraries()
         if parent:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told as well, and decides
             threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
         if not hasattr(cls, "current") or cls.current._job is not job:
             cls.current = cls(job)

@@ -105,7 +105,7 @@ def deid(
     )
     settings = changed(profile, changes)
     told = (mapping is not None, drift is not None)
-    job = batch.Job(key_of(key), project, settings, place, output, quarantine, dry_run, *told)
+    job = batch.Job(key_of(key, not dry_run), project, settings, place, output, quarantine, dry_run, *told)
     alarm = batch.Drift(drift) if drift else None
     counts = batch.Summary()
     with contextlib.ExitStack() as stack:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
 import typer
 
 from scp_anon.deid import generate_key, load_key
+from scp_anon.deid.identity import KEY_BYTES
 
 DEFAULT_KEY: Final = Path("var/key")
 
@@ -23,9 +25,15 @@ Key: TypeAlias = Annotated[Path | None, typer.Option("--key", help="The key; wit
 Project: TypeAlias = Annotated[str, typer.Option("--project", help="Names of two projects never match.")]
 
 
-def key_of(path: Path | None) -> bytes:
-    """The key that was named, or the default one, made if it is missing. Raises ConfigError."""
+def key_of(path: Path | None, make: bool = True) -> bytes:
+    """The key that was named, or the default one, made if it is missing. Raises ConfigError.
+
+    `make`: False writes none, but gives one for the moment.
+    """
     if path is None and not DEFAULT_KEY.exists():
+        if not make:
+            typer.echo(f"{DEFAULT_KEY}: there is no key yet; this one is forgotten", err=True)
+            return secrets.token_bytes(KEY_BYTES)
         generate_key(DEFAULT_KEY)
         typer.echo(f"{DEFAULT_KEY}: a new key was made; keep it", err=True)
     return load_key(path or DEFAULT_KEY)

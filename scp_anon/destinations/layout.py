@@ -75,7 +75,7 @@ class Layout:
     def place(self, file: Buffer) -> str:
         """The path, relative to the folder, of the DICOM file whose head this is. Raises Permanent if it has none."""
         try:
-            values = values_of(file, self._tags)
+            values = values_of(file, self._tags) if self._tags else {}
         except (Irregular, Undecodable, KeyError):  # KeyError: no transfer syntax of ours
             raise Permanent(Reason.UNREADABLE_RESULT) from None
         return self._place(values)
