@@ -110,14 +110,15 @@ def test_quarantine_folder(tmp_path: Path) -> None:
     assert {path.name for path in aside.rglob("*") if path.is_file()} == {"index.jsonl", Path(line["file"]).name}
 
 
-def test_where_quarantine_must_not_be(tmp_path: Path) -> None:
-    """Not among the inputs, nor among what is passed on."""
+def test_where_what_identifies_must_not_be(tmp_path: Path) -> None:
+    """Copies of originals, names of sources and old UIDs: not among the inputs, nor among what is passed on."""
     key, source = key_file(tmp_path), write_tree(tmp_path / "in")
     for folder, said in ((source / "aside", "inside the input"), (tmp_path / "out" / "aside", "inside the output")):
-        done = deid(source, "-o", tmp_path / "out", "--key", key, "--quarantine", folder)
-        assert done.code == 2
-        assert said in done.said
-        assert not folder.exists()
+        for option in ("--quarantine", "--report", "--mapping"):
+            done = deid(source, "-o", tmp_path / "out", "--key", key, option, folder)
+            assert done.code == 2
+            assert said in done.said
+            assert not folder.exists()
 
 
 def test_copy_that_cannot_be_made(tmp_path: Path) -> None:

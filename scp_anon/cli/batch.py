@@ -86,8 +86,8 @@ def deid(
     """De-identify files and folders, by the same engine as the node."""
     place = _layout(layout, by_series)
     files = batch.inputs(paths, output)
-    for written in (quarantine, mapping):
-        if written is not None:
+    for written in (quarantine, mapping, report):
+        if written is not None and written != _STANDARD_OUTPUT:
             _check_apart(written, paths, output)
     changes = Changes(
         options=option or (),
