@@ -9,7 +9,7 @@ from scp_anon.config import Config, DicomSection, RouteSection
 from scp_anon.deid import ProfileFile, TablePatients, load_profile, with_changes
 from scp_anon.deid.explain import as_markdown
 from scp_anon.deid.profile import probe
-from scp_anon.deid.settings import FixedPatients, shipped_pixel_rules
+from scp_anon.deid.settings import FixedPatients, SequentialPatients, shipped_pixel_rules
 from scp_anon.deid.tables import EDITION, method_codes
 from scp_anon.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from scp_anon.dicom.uids import storage_sop_classes, transfer_syntaxes
@@ -116,6 +116,8 @@ def _patients(settings: ProfileFile) -> str:
     patients = settings.patients
     if isinstance(patients, TablePatients):
         return "pseudonyms from a table; whoever is not in it is held"
+    if isinstance(patients, SequentialPatients):
+        return "numbers in the order in which patients come, remembered in a file by a keyed hash of Patient ID"
     if isinstance(patients, FixedPatients):
         return "one Patient ID and Patient's Name for all"
     return f"keyed hash (HMAC-SHA-256) of Patient ID, {patients.length} letters and digits"

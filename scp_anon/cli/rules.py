@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from scp_anon.cli.options import Key, Option, Pixels, ProfileName, Project, key_of
-from scp_anon.deid import Deidentifier, load_profile, with_changes
+from scp_anon.deid import Deidentifier, load_profile, previewed, with_changes
 from scp_anon.deid.difference import Difference, differences
 from scp_anon.deid.explain import FORMATS, explain
 from scp_anon.deid.profile import Profile, probe
@@ -81,7 +81,7 @@ def diff(
     settings = with_changes(load_profile(profile), option or (), pixels)
     original = file.read_bytes()
     try:
-        result = Deidentifier(key_of(key), project, settings).bytes(original)
+        result = Deidentifier(key_of(key), project, previewed(settings)).bytes(original)
     except (Undecodable, Filtered) as error:
         typer.echo(f"{file}: would not be passed on: {error or 'filtered'}", err=True)
         raise typer.Exit(1) from None

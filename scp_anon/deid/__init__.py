@@ -6,7 +6,7 @@ from scp_anon.deid.engine import Deidentified, Deidentifier
 from scp_anon.deid.identity import generate_key, load_key
 from scp_anon.deid.lint import load_profile, with_changes, with_settings
 from scp_anon.deid.patients import stamp
-from scp_anon.deid.settings import ProfileFile, TablePatients
+from scp_anon.deid.settings import ProfileFile, TablePatients, previewed
 
 __all__ = [
     "PIXELS_SEEN",
@@ -19,6 +19,7 @@ __all__ = [
     "generate_key",
     "load_key",
     "load_profile",
+    "previewed",
     "stamp",
     "with_changes",
     "with_settings",

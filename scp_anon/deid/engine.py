@@ -23,6 +23,7 @@ from scp_anon.deid.custom import Custom
 from scp_anon.deid.identity import Identity
 from scp_anon.deid.instance import FACTS, SOP_INSTANCE_UID, Instance, Scope
 from scp_anon.deid.lint import ProfileSource, load_profile
+from scp_anon.deid.patient_index import Sequential
 from scp_anon.deid.private import PRIVATE_DATA_ELEMENT_CHARACTERISTICS as DECLARATIONS
 from scp_anon.deid.private import declarations
 from scp_anon.deid.profile import Profile
@@ -131,6 +132,8 @@ class Deidentifier:
         settings = load_profile(profile)
         self._identity = Identity(key, project, settings.uids.root)
         self._profile = Profile(settings, self._identity, VERSION, rules or {})
+        if isinstance(self._profile.patients, Sequential):
+            self._profile.patients.check()
 
     @property
     def key_id(self) -> str:

@@ -99,12 +99,17 @@ class Identity:
         self._uid_key = subkey(key, "uid", project)
         self._date_key = subkey(key, "date", project)
         self._hash_key = subkey(key, "hash", project)
+        self._token_key = subkey(key, "patient token", project)
         self._root = root.encode("ascii")
         self._well_known = well_known_uids()
         self.uid = lru_cache(_CACHED)(self._uid)
         self.pseudonym = lru_cache(_CACHED)(self._pseudonym)
         self.hash = lru_cache(_CACHED)(self._hash)
         self.days = lru_cache(_CACHED)(self._days)
+
+    def token(self, patient: str) -> bytes:
+        """What stands in files of ours for the patient whom `patient` identifies: 32 hexadecimal digits."""
+        return hmac.digest(self._token_key, _encoded(patient), "sha256")[:16].hex().encode("ascii")
 
     def _uid(self, uid: bytes) -> bytes:
         """The new UID for `uid` (a single value without padding); a well-known UID stays what it is.

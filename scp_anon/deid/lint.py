@@ -25,6 +25,7 @@ from scp_anon.deid.settings import (
     Option,
     ProfileFile,
     RuleSection,
+    SequentialPatients,
     TablePatients,
     UidsSection,
     shipped_profile_text,
@@ -138,6 +139,8 @@ def _faults_of_settings(settings: ProfileFile) -> Iterator[Fault]:
             yield (name,), f"there is no file {path}"
     if isinstance(settings.patients, TablePatients) and not settings.patients.file.is_file():
         yield ("patients", "file"), f"there is no file {settings.patients.file}"
+    if isinstance(settings.patients, SequentialPatients) and settings.patients.file.is_dir():
+        yield ("patients", "file"), f"{settings.patients.file} is a folder"
 
 
 def _faults_of_blocks(rules: Iterable[RuleSection]) -> Iterator[Fault]:
@@ -302,7 +305,7 @@ def _resolved(settings: ProfileFile, folder: Path) -> ProfileFile:
     changes: dict[str, object] = {
         name: folder / path for name in ("vocabulary", "safe_private") if (path := getattr(settings, name)) is not None
     }
-    if isinstance(settings.patients, TablePatients):
+    if isinstance(settings.patients, TablePatients | SequentialPatients):
         changes["patients"] = settings.patients.model_copy(update={"file": folder / settings.patients.file})
     changes["rules"] = tuple(
         rule.model_copy(update={"file": folder / rule.file}) if rule.file is not None else rule

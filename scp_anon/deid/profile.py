@@ -22,10 +22,11 @@ from scp_anon.deid.dummies import BY_TAG, BY_VR, code
 from scp_anon.deid.identity import KEY_BYTES, Identity
 from scp_anon.deid.instance import FACTS, SOP_CLASS_UID, SPECIFIC_CHARACTER_SET, STUDY_INSTANCE_UID, Instance, Scope
 from scp_anon.deid.mmiv import uid_rule
+from scp_anon.deid.patient_index import Sequential
 from scp_anon.deid.patients import Fixed, Hashed, Patients, Table
 from scp_anon.deid.private import PRIVATE_DATA_ELEMENT_CHARACTERISTICS, PrivateRules
 from scp_anon.deid.rules import Rulebook
-from scp_anon.deid.settings import BASIC, FixedPatients, HashedPatients, ProfileFile
+from scp_anon.deid.settings import BASIC, FixedPatients, HashedPatients, ProfileFile, SequentialPatients
 from scp_anon.deid.standard_rules import (
     FULL_DATES,
     MODIFIED_DATES,
@@ -273,6 +274,8 @@ def _patients(settings: ProfileFile, identity: Identity) -> Patients:
     patients = settings.patients
     if isinstance(patients, HashedPatients):
         return Hashed(identity, patients)
+    if isinstance(patients, SequentialPatients):
+        return Sequential(identity, patients)
     return Fixed(identity, patients) if isinstance(patients, FixedPatients) else Table(identity, patients)
 
 

@@ -91,6 +91,20 @@ class TablePatients(Section):
     issuer: bool = False
 
 
+class SequentialPatients(Section):
+    """Numbers, one after the other, which a file remembers."""
+
+    scheme: Literal["sequential"]
+    file: Path
+    start: int = Field(default=1, ge=1, le=10**12)
+    prefix: str = Field(default="", pattern=r"^[A-Za-z0-9 _.-]{0,12}$")
+    issuer: bool = False
+
+
+class PreviewedPatients(SequentialPatients):
+    """The same where nothing may be written: what `previewed` makes of it."""
+
+
 class UidsSection(Section):
     """What new UIDs are made of."""
 
@@ -130,7 +144,9 @@ class PixelRule(Section):
     why: str
 
 
-Patients: TypeAlias = Annotated[HashedPatients | FixedPatients | TablePatients, Field(discriminator="scheme")]
+Patients: TypeAlias = Annotated[
+    HashedPatients | FixedPatients | TablePatients | SequentialPatients, Field(discriminator="scheme")
+]
 
 
 class ProfileFile(Section):
@@ -160,6 +176,13 @@ class ProfileFile(Section):
         if all(option in self.options for option in _DATES):
             raise misplaced(("options",), f"{' and '.join(_DATES)} exclude each other")
         return self
+
+
+def previewed(settings: ProfileFile) -> ProfileFile:
+    """The same profile for a look at what it would do: it writes nothing, not even the numbers of new patients."""
+    if not isinstance(settings.patients, SequentialPatients):
+        return settings
+    return settings.model_copy(update={"patients": PreviewedPatients(**settings.patients.model_dump())})
 
 
 class _PixelRules(Section):
