@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 from collections.abc import Iterator, Sequence
@@ -88,6 +89,26 @@ def make_directory(directory: Path, mode: int = 0o777, durable: bool = True) -> 
     if durable:
         with suppress(PermissionError):  # what is above us may not be ours to open
             sync_directory(directory.parent)
+
+
+@contextmanager
+def written_aside(path: Path, mode: int = 0o666) -> Iterator[Path]:
+    """A file to write to that is at `path` when the block has ended well, and otherwise nowhere.
+
+    Raises FileExistsError if there is one at `path` already, and OSError.
+    """
+    aside = path.with_name(f".{path.name}-{os.getpid()}.tmp")
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+    try:
+        yield aside
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        aside.rename(path)
+    finally:
+        with suppress(FileNotFoundError):
+            aside.unlink()
 
 
 def probe(directory: Path) -> None:

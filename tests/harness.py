@@ -259,7 +259,8 @@ def answers(port: int, called: str = "ANY") -> bool:
 
 def scp_anon(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run our command line."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    paths = (str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", ""))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     command = [sys.executable, "-m", "scp_anon", *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=120, cwd=folder, env=environment, check=False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,15 @@ def require_peer(name: str) -> str:
             pytest.fail(message)
         pytest.skip(message)
     return path
+
+
+def require_package(name: str) -> None:
+    """See that a package of an extra is there; treated as a peer's program is where it is missing."""
+    if find_spec(name) is None:
+        message = f"{name} is not installed"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
 
 
 def corpus_files() -> list[Path]:

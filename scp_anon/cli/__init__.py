@@ -10,7 +10,7 @@ import sys
 import typer
 
 from scp_anon import log
-from scp_anon.cli import batch, exchange, node, rules, spool, transfer
+from scp_anon.cli import batch, exchange, files, node, rules, spool, transfer
 from scp_anon.errors import ConfigError
 from scp_anon.version import VERSION
 
@@ -35,7 +35,10 @@ app.command()(rules.lint)
 app.command()(node.conformance)
 app.command()(node.schema)
 app.command("import")(exchange.import_command)
-app.command()(exchange.export)
+app.command()(files.export)
+app.command()(files.metadata)
+app.command("table")(files.table_command)
+app.command()(files.split)
 app.add_typer(spool.queue)
 app.add_typer(spool.quarantine)
 

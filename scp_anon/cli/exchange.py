@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 import yaml
 
-from scp_anon.cli.options import Option, ProfileName
 from scp_anon.deid import load_profile, with_changes
 from scp_anon.deid.explain import plain_actions
 from scp_anon.deid.profile import probe
@@ -53,14 +52,12 @@ def import_command(
         typer.echo(note, err=True)
 
 
-def export(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="For whom: mmiv.")],
-    profile: ProfileName = "basic",
-    option: Option = None,
-) -> None:
+def export(kind: str, profile: str, option: list[str] | None) -> None:
     """Print a profile as another tool's rules; what that tool cannot be told is listed on standard error."""
     if kind != _MMIV:
-        raise ConfigError(f"{kind}: rules can be exported for {_MMIV}")
+        raise ConfigError(
+            f"{kind}: rules can be exported for {_MMIV}; for a picture of a file say where: export FILE OUT"
+        )
     text, notes = export_mmiv(plain_actions(probe(with_changes(load_profile(profile), option or ()))))
     typer.echo(text, nl=False)
     for note in notes:
