@@ -135,3 +135,48 @@ def test_conditions_that_cannot_be_meant(admit: list[dict[str, object]]) -> None
     """Said at once, with the place."""
     with pytest.raises(ConfigError, match=r"admit\.0\.when"):
         engine(admit=admit)
+
+
+# ---------------------------------------------------------------------- the tests of dicom-anon, by their names
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("patient-protocol", {"SeriesDescription": "Dose: PATIENT PROTOCOL"}),
+        ("screen-save", {"SeriesDescription": "Saved images"}),
+        ("screen-save", {"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}),
+        ("burned-in", {"BurnedInAnnotation": "YES"}),
+        ("burned-in", {"BurnedInAnnotation": "Y"}),
+        ("converters", {"Manufacturer": "North American Imaging, Inc"}),
+        ("converters", {"Manufacturer": "PacsGear"}),
+        ("converters", {"ManufacturerModelName": "The DICOM Box"}),
+    ],
+)
+def test_named_tests_hold_whatever_pixels_says(name: str, values: dict[str, object]) -> None:
+    """`hold` names what is held although pixels may pass; nothing else is, and who has looked at it may release it."""
+    by = engine(hold=[name])
+    with pytest.raises(Undecodable) as raised:
+        result(sample(**values), by)
+    assert raised.value.reason == Reason.PIXELS_MAY_IDENTIFY
+    assert result(sample(**values), by, **SEEN).SOPInstanceUID
+    others = [other for other in ("patient-protocol", "screen-save", "burned-in", "converters") if other != name]
+    assert result(sample(**values), engine(hold=others)).SOPInstanceUID
+    assert result(sample(), engine(hold=[name])).SOPInstanceUID
+
+
+def test_named_tests_are_known_and_named_once() -> None:
+    """A name that there is not, or twice."""
+    for names in (["patient-protocoll"], ["burned-in", "burned-in"]):
+        with pytest.raises(ConfigError):
+            engine(hold=names)
+
+
+@pytest.mark.parametrize("modalities", [["CT", "US"], [], ["ct"]])
+def test_every_modality_must_be_listed(modalities: list[str]) -> None:
+    """One that is not listed, none at all, or another spelling: not admitted."""
+    source = sample()
+    source.add_new(0x00080060, "LO", modalities)  # of another VR, as pydicom would not write this
+    with pytest.raises(Undecodable) as raised:
+        result(source, engine(modalities=["CT", "MR"]))
+    assert raised.value.reason == Reason.NOT_ADMITTED

@@ -21,6 +21,7 @@ FILES = {
     "kitware-extra": "kitware-extra.json",
     "dicom-anon": "dicom-anon-spec.dat",
     "dicom-anon-white-list": "dicom-anon-white-list.json",
+    "dicom-pseudon": "dicom-pseudon-white-list.csv",
     "ctp": "ctp.script",
 }
 PRIVATE = "private: with us it needs its creator (private: CREATOR); without a rule it is removed"
@@ -455,17 +456,15 @@ def test_dicom_anon_spec() -> None:
 def test_dicom_anon_white_list() -> None:
     """A value stays if it is on the list, and so are all others of the attribute."""
     result = imported("dicom-anon-white-list")
-    one = r"neck[\s\-_,.]*study"
-    two = rf"(?:{one}|c[\s\-_,.]*t[\s\-_,.]*head[\s\-_,.]*1)"
 
-    def kept(keyword: str, allowed: str) -> dict[str, object]:
-        inner = {keyword: {"matches": f"(?i)^{allowed}$"}, "not": {keyword: {"matches": f"(?i)^(?!{allowed}$)"}}}
-        return {"tag": f"/{keyword}", "action": "keep", "when": inner}
+    def kept(tag: str, *values: str) -> dict[str, object]:
+        return {"tag": f"/{tag}", "action": "keep", "values": [*values], "otherwise": "next"}
 
     assert rules_of(result) == [
-        kept("StudyDescription", two),
-        kept("ImageLaterality", "(?:l|r)"),
-        kept("SeriesDescription", one),
+        kept("StudyDescription", "NECK STUDY", "C.T. head-1"),
+        kept("ImageLaterality", "L", "R"),
+        kept("SeriesDescription", "Neck  Study"),
+        kept("(60xx,0022)", "A"),
     ]
     assert result.notes == (
         "all: what is not on the list falls under the spec file there; with us the Basic Profile holds",
@@ -473,8 +472,31 @@ def test_dicom_anon_white_list() -> None:
         "all: holds there only for what the spec file marks C or does not have",
         "StudyDescription value 3: has neither letters nor digits",
         f"(0029,1010): {PRIVATE}",
-        "(60xx,0022): a pattern: a condition of ours needs one attribute",
     )
+
+
+def test_dicom_pseudon_white_list() -> None:
+    """All that stays: the list, the pixel module, two numbers without a value; the base deletes the rest."""
+    result = imported("dicom-pseudon")
+    assert without_rules(result) == {"base": "allow-list"}
+    assert rules_of(result) == [
+        {"tag": "Modality", "action": "keep"},
+        {"tag": "SliceThickness", "action": "keep"},
+        {"tag": "ImageLaterality", "action": "keep"},
+        {"tag": "PatientID", "action": "pseudonym"},
+        {"tag": "RequestAttributesSequence", "action": "keep"},
+        {"tag": "PatientOrientation", "action": "keep"},
+        {"tag": "SeriesNumber", "action": "empty"},
+        {"tag": "InstanceNumber", "action": "empty"},
+        *(
+            {"tag": f"{color}PaletteColorLookupTable{what}", "action": "keep"}
+            for what in ("Descriptor", "Data")
+            for color in ("Red", "Green", "Blue")
+        ),
+        *({"tag": tag, "action": "keep"} for tag in ("ICCProfile", "PixelData", "(0028,00xx)", "(0028,01xx)")),
+    ]
+    assert told(result, "line 6 RequestAttributesSequence", "its items keep only what is on the list as well")
+    assert told(result, "AccessionNumber becomes a serial")
 
 
 # ---------------------------------------------------------------- CTP
@@ -761,6 +783,7 @@ def test_ctp_malformed(text: str, tmp_path: Path) -> None:
             for text in ("[]", '{"regexp": []}', '{"keep": 1}', '{"keep": [1]}', '{"keep": [["a"]]}')
         ),
         *(("dicom-anon", text) for text in ("", "Name", "Name\t(0008,0020)\n", "Name\tTag\nN\tN\tX\n", "a\n\n\nb")),
+        *(("dicom-pseudon", text) for text in ("", "\n", "name\n0008,0060", "0008,00")),
         *(("dicom-anon-white-list", text) for text in ("[]", '{"a": []}', '{"0008,1030": "a"}', '{"0008,1030": [1]}')),
         ("dicom-anon-white-list", '{"0008,1030": ["a"], "(0008,1030)": ["b"]}'),
     ],

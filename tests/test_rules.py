@@ -34,8 +34,10 @@ def test_keep() -> None:
 
 
 def test_keep_of_what_stays_anyway_is_no_news() -> None:
-    """An attribute that the profile keeps weakens nothing: but it is a rule that keeps, so it is not claimed."""
-    assert after({"tag": "SliceThickness", "action": "keep"}).SliceThickness == 5
+    """An attribute that the Basic Profile keeps weakens nothing: its claim stays."""
+    ds = after({"tag": "SliceThickness", "action": "keep"})
+    assert ds.SliceThickness == 5
+    assert codes(ds) == ["113100"]
 
 
 def test_remove_empty_dummy() -> None:

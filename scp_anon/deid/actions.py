@@ -9,12 +9,12 @@ a value it raises `Unfit`, and what the rule says for that case is done.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeAlias
 
 from scp_anon.deid import dates, text
 from scp_anon.deid.dummies import BY_TAG, BY_VR
-from scp_anon.deid.instance import Instance, Scope, unpadded
+from scp_anon.deid.instance import SINGLE, Instance, Scope, unpadded
 from scp_anon.deid.regex import Expression
 from scp_anon.dicom.elements import DataSet, Items, Value, encode_element
 from scp_anon.dicom.finding import Found
@@ -33,6 +33,10 @@ _NUMBER: Final = rb"[ \0]*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)?[ \0]*"
 NUMBERS: Final = re.compile(_NUMBER + rb"(\\" + _NUMBER + rb")*")
 
 _IMPLICIT_HEADER: Final = 8  # bytes
+# Of these a value on a list of allowed ones is the same with other case, blanks and punctuation.
+_LOOSE: Final = frozenset("CS LO LT PN SH ST UC UT".split())
+_UNCOUNTED: Final = re.compile(r"[\s\-_,.]")
+
 # Longest values in bytes, of ASCII (PS3.5 6.2).
 LONGEST: Final = {"AE": 16, "CS": 16, "LO": 64, "LT": 10240, "PN": 64, "SH": 16, "ST": 1024, "UI": 64}
 
@@ -240,6 +244,25 @@ def looked_up(vr: str, rows: Mapping[str, str]) -> Rule:
     return Rule(vr, act)
 
 
+def kept_if_among(vr: str, values: Iterable[str]) -> Rule:
+    """The value stays, if each of its parts is one of these; of texts, case, blanks and - _ , . do not count."""
+    allowed = frozenset(_comparable(vr, value) for value in values)
+    is_single = vr in SINGLE
+
+    def act(scope: Scope, value: bytes) -> Value:
+        decoded = text.decode(value, scope.character_sets)
+        parts = [decoded] if is_single else decoded.split("\\")
+        if decoded and not all(_comparable(vr, part) in allowed for part in parts):
+            raise Unfit
+        return value
+
+    return Rule(vr, act)
+
+
+def _comparable(vr: str, value: str) -> str:
+    return _UNCOUNTED.sub("", value).casefold() if vr in _LOOSE else value.strip(" \0")
+
+
 def noting_dates(rule: Rule) -> Rule:
     """The same rule for a date, of which it shows only then whether it has changed it."""
     act = rule.act
@@ -307,9 +330,9 @@ def append_items(*items: DataSet) -> Rule:
     return Rule("SQ", lambda scope, value: items, descends=True, added=items)
 
 
-def at_top_level(rule: Rule) -> Rule:
-    """A rule for the instance itself; in items the attribute stays."""
-    return Rule(rule.vr, descends=True, choose=lambda scope: KEEP if scope.path else rule)
+def at_top_level(rule: Rule, inside: Rule = KEEP) -> Rule:
+    """A rule for the instance itself; `inside`: that for items, where the attribute stays if nothing else is said."""
+    return Rule(rule.vr, descends=True, choose=lambda scope: inside if scope.path else rule)
 
 
 def _new_uids(scope: Scope, value: bytes) -> bytes:

@@ -6,7 +6,7 @@ from typing import Final
 
 from scp_anon.deid.conditions import Condition, compile_condition
 from scp_anon.deid.instance import Instance
-from scp_anon.deid.settings import ProfileFile, shipped_pixel_rules
+from scp_anon.deid.settings import ProfileFile, held_tests, shipped_pixel_rules
 from scp_anon.errors import Filtered, NotAdmitted, Reason, Undecodable
 
 _MODALITY: Final = 0x00080060
@@ -21,10 +21,10 @@ class Admission:
         """Raises ConfigError for a condition that cannot be meant."""
         self._admit = [(compile_condition(section.when), section.then) for section in settings.admit]
         self._modalities = frozenset(settings.modalities) if settings.modalities is not None else None
-        held = shipped_pixel_rules() if settings.pixel_rules is None else settings.pixel_rules
-        self._held: list[tuple[Condition, str]] = (
-            [(compile_condition(rule.when), rule.why) for rule in held] if settings.pixels == "hold" else []
-        )
+        held = [*held_tests(settings.hold)]
+        if settings.pixels == "hold":
+            held += shipped_pixel_rules() if settings.pixel_rules is None else settings.pixel_rules
+        self._held: list[tuple[Condition, str]] = [(compile_condition(rule.when), rule.why) for rule in held]
         conditions = [condition for condition, _ in (*self._admit, *self._held)]
         self.tags = frozenset((_MODALITY,)).union(*(condition.tags for condition in conditions))
         self._looked_at = sorted(self.tags)
@@ -49,7 +49,8 @@ class Admission:
             raise Filtered
         if then == "quarantine":
             raise Undecodable(Reason.NOT_ADMITTED)
-        if self._modalities is not None and not self._modalities.intersection(instance.values(_MODALITY) or ()):
+        modalities = instance.values(_MODALITY)
+        if self._modalities is not None and not (modalities and self._modalities.issuperset(modalities)):
             raise Undecodable(Reason.NOT_ADMITTED, "(0008,0060)")
         if PIXELS_SEEN in instance.context:
             return

@@ -27,11 +27,13 @@ class Step(NamedTuple):
     decided: Decided
     target: Target
     condition: Condition | None
+    passes_on: bool = False
+    """Whether the next one decides where its action cannot be applied."""
 
     @property
     def is_always(self) -> bool:
         """Whether no rule behind it can ever decide."""
-        return self.condition is None and self.target.is_everywhere
+        return self.condition is None and self.target.is_everywhere and not self.passes_on
 
 
 class Own:
@@ -44,6 +46,7 @@ class Own:
         self.condition = condition
         self._book = book
         self.target = parse_target(section.tag) if section.tag is not None else _NO_TARGET
+        self.passes_on = section.otherwise == "next"
         self.tags = self._tags()
         self._made: dict[int, Decided] = {}
 
@@ -64,7 +67,7 @@ class Own:
 
     def step(self, tag: int) -> Step:
         """What it decides of an attribute, and when. Raises ConfigError."""
-        return Step(self.decided(tag), self.target, self.condition)
+        return Step(self.decided(tag), self.target, self.condition, self.passes_on)
 
     def private_rules(self) -> Iterator[tuple[tuple[bytes, int | None, int | None], Rule]]:
         """Its rule for private attributes, by creator, group and offset."""
@@ -122,16 +125,12 @@ class Chain:
     def rule(self, tag: int) -> Rule:
         """The rule for an attribute, which chooses among the steps where there are several."""
         *steps, last = self.steps(tag)
-        if not steps:
-            return last.decided.rule
-
-        def choose(scope: Scope) -> Rule:
-            for decided, target, condition in steps:
-                if target.is_at(scope.path) and (condition is None or condition.test(scope.instance)):
-                    return decided.rule
-            return last.decided.rule
-
-        return Rule("UN", choose=choose, descends=True)
+        rule = last.decided.rule
+        if any(step.passes_on for step in steps):
+            for step in reversed(steps):
+                rule = _chosen([step], rule)
+            return rule
+        return _chosen(steps, rule) if steps else rule
 
     def _last(self, tag: int) -> Decided:
         if tag in self._standard:
@@ -143,6 +142,22 @@ class Chain:
 
 def _only_at_top_level(rule: Rule) -> Rule:
     return Rule(rule.vr, choose=lambda scope: REMOVE if scope.path else rule)
+
+
+def _chosen(steps: list[Step], last: Rule) -> Rule:
+    """The rule of the first step that holds; `last` where none does, or where the step's own passes on."""
+    held = [
+        (step.target, step.condition, step.decided.rule.with_(otherwise=last) if step.passes_on else step.decided.rule)
+        for step in steps
+    ]
+
+    def choose(scope: Scope) -> Rule:
+        for target, condition, rule in held:
+            if target.is_at(scope.path) and (condition is None or condition.test(scope.instance)):
+                return rule
+        return last
+
+    return Rule("UN", choose=choose, descends=True)
 
 
 def _on_condition(condition: Condition, rule: Rule) -> Rule:

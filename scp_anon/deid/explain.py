@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
+from scp_anon.deid.allow_list import NEEDED, NOT_LISTED
 from scp_anon.deid.chain import OURS, Step
 from scp_anon.deid.profile import Profile
 from scp_anon.deid.standard_rules import DESCRIPTORS
@@ -26,6 +27,7 @@ _WORDS: Final = {
     "X/D": "dummy value where the IOD has it as Type 1 or 2, else removed",
     "X/Z/D": "dummy value where the IOD has it as Type 1, emptied where Type 2, else removed",
     "X/Z/U*": "kept with new UIDs where the IOD has it as Type 1 or 2 or refers to series, else removed",
+    NEEDED: "filled or emptied where the IOD needs it, else removed",
     "keep": "kept",
     "remove": "removed",
     "empty": "emptied",
@@ -51,6 +53,7 @@ _PLAIN: Final = {
     "X/D": "dummy",
     "X/Z/D": "dummy",
     "X/Z/U*": "keep",
+    NEEDED: "empty",
 }
 _CLEANED: Final = {
     "DA": "date moved",
@@ -82,10 +85,17 @@ class Line(NamedTuple):
 
 
 def lines(profile: Profile) -> Iterator[Line]:
-    """The effective list: every attribute that is not simply kept, in the order of tags."""
+    """The effective list, in the order of tags: every attribute that is not simply kept.
+
+    Of an allow-list, every one that is not simply removed because it is not on the list.
+    """
     for tag in sorted(attributes()):
-        if tag >> 16 >= 8 and (profile.chain.has(tag) or tag in _OURS):
+        if tag >> 16 >= 8 and (tag in _OURS or (profile.chain.has(tag) and not _is_unlisted(profile, tag))):
             yield from of_attribute(profile, tag)
+
+
+def _is_unlisted(profile: Profile, tag: int) -> bool:
+    return profile.chain.steps(tag)[0].decided is NOT_LISTED
 
 
 def of_attribute(profile: Profile, tag: int) -> Iterator[Line]:
@@ -110,6 +120,8 @@ def plain_actions(profile: Profile) -> Iterator[tuple[int, str, str]]:
         if tag >> 16 >= 8 and profile.chain.has(tag) and tag not in OURS:
             step = profile.chain.steps(tag)[-1]
             action = _PLAIN.get(step.decided.action, step.decided.action)
+            if step.decided.action == NEEDED and vr_of(tag) == "UI":
+                action = "uid"
             if action == "C":
                 vr = vr_of(tag)
                 action = "shift-date" if vr in ("DA", "DT", "TM") else "keep" if vr == "SQ" else "clean-text"
@@ -143,11 +155,9 @@ def as_markdown(profile: Profile) -> str:
         f"| {line.origin} |\n"
         for line in lines(profile)
     )
-    return (
-        head
-        + "".join(rows)
-        + f"| all others of PS3.6 | | | kept | no row in PS3.15 Table E.1-1 |\n| any else | | | {_OTHERS} | |\n"
-    )
+    others = NOT_LISTED.origin if profile.is_allow_list else "no row in PS3.15 Table E.1-1"
+    fate = "removed" if profile.is_allow_list else "kept"
+    return head + "".join(rows) + f"| all others of PS3.6 | | | {fate} | {others} |\n| any else | | | {_OTHERS} | |\n"
 
 
 def as_csv(profile: Profile) -> str:
@@ -180,6 +190,8 @@ def _when(step: Step) -> str:
         parts.append("in " + "/".join(map(keyword_of, step.target.path)))
     elif step.target.anchored:
         parts.append("at the top level")
+    if step.passes_on:
+        parts.append("where it can be, else")
     if step.condition is not None:
         parts.append(f"when {step.condition.text}")
     return " ".join(parts)
@@ -194,6 +206,8 @@ def _is_private(text: str) -> bool:
 
 
 def _private(profile: Profile) -> str:
+    if profile.is_allow_list:
+        return f"removed; {NOT_LISTED.origin}"
     if profile.private is None:
         return "removed; PS3.15 Table E.1-1"
     return "kept if its creator's element is known to be safe, or a rule of the profile keeps it; else removed"

@@ -34,7 +34,7 @@ FACTS: Final = frozenset(
 
 _BINARY: Final = {"FD": "<d", "FL": "<f", "SL": "<i", "SS": "<h", "SV": "<q", "UL": "<I", "US": "<H", "UV": "<Q"}
 # Their backslash is a character, not a separator of values (PS3.5 6.2).
-_SINGLE: Final = frozenset("LT ST UR UT".split())
+SINGLE: Final = frozenset("LT ST UR UT".split())
 
 
 class Instance:
@@ -110,7 +110,7 @@ class Instance:
             size = calcsize(_BINARY[vr])
             return [str(number) for (number,) in iter_unpack(_BINARY[vr], raw[: len(raw) // size * size])]
         decoded = text.decode(raw, self.character_sets)
-        return [decoded] if vr in _SINGLE else [value.strip(" \0") for value in decoded.split("\\")]
+        return [decoded] if vr in SINGLE else [value.strip(" \0") for value in decoded.split("\\")]
 
 
 class Scope:

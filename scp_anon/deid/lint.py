@@ -18,7 +18,7 @@ from scp_anon.deid.contradictions import contradiction
 from scp_anon.deid.identity import check_root
 from scp_anon.deid.private import ANY
 from scp_anon.deid.profile import Profile, probe
-from scp_anon.deid.rules import APPLIES_TO, Rulebook
+from scp_anon.deid.rules import APPLIES_TO, LISTED, Rulebook, is_of_values
 from scp_anon.deid.settings import (
     BASIC,
     SHIPPED,
@@ -41,12 +41,13 @@ Fault: TypeAlias = "tuple[Location, str]"
 
 # Parameters of actions; none may be given to another, nor be missing.
 _PARAMETERS: Final[dict[str, frozenset[str]]] = {
+    "keep": frozenset(("values", "file")),
     "replace": frozenset(("value",)),
     "hash": frozenset(("length",)),
     "regex": frozenset(("pattern", "value")),
     "lookup": frozenset(("file",)),
 }
-_OPTIONAL: Final = frozenset(("length",))
+_OPTIONAL: Final[dict[str, frozenset[str]]] = {"hash": frozenset(("length",)), "keep": frozenset(("values", "file"))}
 _MAY_FAIL: Final = frozenset(("shift-date", "regex", "lookup", "clean-text"))
 _MAY_CREATE: Final = frozenset(("replace", "empty", "dummy", "hash", "pseudonym"))
 _SOP_INSTANCE_UID: Final = 0x00080018
@@ -172,20 +173,24 @@ def _faults_of_rule(section: RuleSection) -> Iterator[Fault]:
         if section.group is not None or section.element is not None:
             yield (), "group and element are of private attributes"
         yield from _faults_of_target(section)
-    elif section.action not in ("keep", "remove") and section.vr is None:
+    elif (section.action not in ("keep", "remove") or is_of_values(section)) and section.vr is None:
         yield ("action",), "needs to know the VR to write: add vr, or use keep or remove"
 
 
 def _faults_of_parameters(section: RuleSection) -> Iterator[Fault]:
     known = _PARAMETERS.get(section.action, frozenset())
-    for name in ("value", "pattern", "file", "length"):
+    for name in ("value", "pattern", "file", "length", "values"):
         is_given = getattr(section, name) is not None
         if is_given and name not in known:
             yield (name,), f"the action {section.action} has no {name}"
-        elif not is_given and name in known - _OPTIONAL:
+        elif not is_given and name in known - _OPTIONAL.get(section.action, frozenset()):
             yield ("action",), f"the action {section.action} needs {name}"
-    if "otherwise" in section.model_fields_set and section.action not in _MAY_FAIL:
+    if section.values is not None and section.file is not None:
+        yield ("values",), "either values or file, not both"
+    if "otherwise" in section.model_fields_set and section.action not in _MAY_FAIL and not is_of_values(section):
         yield ("otherwise",), f"the action {section.action} can always be applied"
+    if section.otherwise == "next" and section.private is not None:
+        yield ("otherwise",), "no rule comes behind that of a private attribute: use remove"
     if section.private is not None and section.create:
         if section.action != "replace" or section.when or None in (section.group, section.element):
             yield ("create",), "only replace of a group and an element, without when, can create a private attribute"
@@ -221,7 +226,7 @@ def _faults_of_tags(section: RuleSection, tags: frozenset[int]) -> Iterator[Faul
         yield place, f"every instance needs {keyword_of(min(needed))}: it cannot be removed or emptied"
     elif all(tag >> 16 < _FIRST_GROUP for tag in tags):
         yield place, "never decides: groups below 0008 are removed in any case"
-    fitting = APPLIES_TO[section.action]
+    fitting = LISTED if is_of_values(section) else APPLIES_TO[section.action]
     if fitting is not None and (unfit := [tag for tag in tags if vr_of(tag) not in fitting]):
         yield ("action",), f"{section.action} does not fit {keyword_of(min(unfit))}, which is of VR {vr_of(min(unfit))}"
 
@@ -276,6 +281,8 @@ def _undecided(profile: Profile) -> Iterator[Fault]:
 
 def _covers(first: Own, second: Own) -> bool:
     """Whether the first rule decides wherever the second one would."""
+    if first.passes_on:
+        return False
     if first.condition is not None and (second.condition is None or first.condition.text != second.condition.text):
         return False
     one, two = first.target, second.target

@@ -14,6 +14,7 @@ from typing import Final
 from scp_anon.deid import actions, cleaning
 from scp_anon.deid.actions import KEEP, REMOVE, REMOVE_NOTED, Rule
 from scp_anon.deid.admission import Admission
+from scp_anon.deid.allow_list import allow_list_rules
 from scp_anon.deid.chain import OURS, Chain, Own, Step
 from scp_anon.deid.cleaning import TextCleaner
 from scp_anon.deid.conditions import compile_condition
@@ -26,7 +27,7 @@ from scp_anon.deid.patient_index import Sequential
 from scp_anon.deid.patients import Fixed, Hashed, Patients, Table
 from scp_anon.deid.private import PRIVATE_DATA_ELEMENT_CHARACTERISTICS, PrivateRules
 from scp_anon.deid.rules import Rulebook
-from scp_anon.deid.settings import BASIC, FixedPatients, HashedPatients, ProfileFile, SequentialPatients
+from scp_anon.deid.settings import ALLOW_LIST, BASIC, FixedPatients, HashedPatients, ProfileFile, SequentialPatients
 from scp_anon.deid.standard_rules import (
     FULL_DATES,
     MODIFIED_DATES,
@@ -86,7 +87,7 @@ class Profile:
         self.patients = _patients(settings, identity)
         self.admission = Admission(settings)
         self.cleaner = self._text_cleaner() if _CLEANING & set(settings.options) else None
-        self.standard = standard_rules(self._options())
+        self.standard = (allow_list_rules if self.is_allow_list else standard_rules)(self._options())
         self.own = tuple(self._own_rules())
         self._has_functions = bool(custom)
         self.chain = Chain(self.standard, self.own, dict(_functions(custom)))
@@ -96,6 +97,11 @@ class Profile:
         required = {**self.created, **self._required(version)}
         self.required = tuple(sorted(required))
         self.rules = self._compiled(required)
+
+    @property
+    def is_allow_list(self) -> bool:
+        """Whether what no rule names is deleted."""
+        return self.settings.base == ALLOW_LIST
 
     def new_sop_instance_uid(self, scope: Scope, original: bytes) -> bytes:
         """The new SOP Instance UID of an instance."""
@@ -186,17 +192,24 @@ class Profile:
         return created
 
     def _required(self, version: str) -> dict[int, Rule]:
-        """What an instance says of its de-identification; in items such attributes stay."""
+        """What an instance says of its de-identification; in items such attributes stay, unless they had to be listed.
+
+        An allow-list lets what an earlier de-identification has said go as well: it may be any text.
+        """
         beside = {"rules": bool(self.settings.rules), "functions": self._has_functions}
-        base = " and ".join([BASIC, *(kind for kind, is_there in beside.items() if is_there)])
+        base = " and ".join([self.settings.base, *(kind for kind, is_there in beside.items() if is_there)])
         methods = (f"scp-anon {version}", f"PS3.15 {EDITION} {base} {self.digest}", f"key {self.identity.key_id}")
+        said = [method.encode("ascii") for method in methods]
         rules = {
             PATIENT_IDENTITY_REMOVED: actions.constant(PATIENT_IDENTITY_REMOVED, "CS", b"YES"),
-            DEIDENTIFICATION_METHOD: actions.append_values("LO", *(method.encode("ascii") for method in methods)),
+            DEIDENTIFICATION_METHOD: actions.constant(DEIDENTIFICATION_METHOD, "LO", b"\\".join(said))
+            if self.is_allow_list
+            else actions.append_values("LO", *said),
             DEIDENTIFICATION_METHOD_CODE_SEQUENCE: Rule("SQ", descends=True, last=self._method_codes()),
             LONGITUDINAL_TEMPORAL_INFORMATION_MODIFIED: Rule("CS", last=_temporal_information),
         }
-        return {tag: actions.at_top_level(rule) for tag, rule in rules.items()}
+        inside = REMOVE if self.is_allow_list else KEEP
+        return {tag: actions.at_top_level(rule, inside) for tag, rule in rules.items()}
 
     def _method_codes(self) -> Callable[[Instance], Rule]:
         """The codes of CID 7050 for what was really done to an instance, behind those of earlier de-identifications."""
@@ -207,7 +220,10 @@ class Profile:
             used: list[str] = [name for i, name in enumerate(names) if done & actions.FIRST_OPTION << i]
             if not done & actions.WEAKENED:
                 used.insert(0, BASIC)
-            return actions.append_items(*sorted(map(_method_code, used))) if used else KEEP
+            items = tuple(sorted(map(_method_code, used)))
+            if self.is_allow_list:
+                return actions.constant(DEIDENTIFICATION_METHOD_CODE_SEQUENCE, "SQ", items) if items else REMOVE
+            return actions.append_items(*items) if items else KEEP
 
         return lambda instance: rule(instance.done)
 

@@ -15,6 +15,8 @@ from scp_anon.deid.dummies import BY_TAG, BY_VR
 from scp_anon.deid.instance import Instance
 from scp_anon.deid.regex import Expression, compiled
 from scp_anon.deid.settings import RuleSection
+from scp_anon.deid.tables import ruled
+from scp_anon.documents import read
 from scp_anon.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ APPLIES_TO: Final[dict[str, frozenset[str] | None]] = {
     "lookup": TEXTS | DATES | {"AS", "DS", "IS", "UR"},
     "clean-text": frozenset("LO LT SH ST UC UT".split()),
 }
+# Which VRs have values that can be listed, as texts.
+LISTED: Final = TEXTS | DATES | {"AS", "DS", "IS", "UI", "UR"}
 # What keeps more of the original than a code of Table E.1-1 that removes or replaces it.
 WEAKENING: Final = frozenset(("keep", "shift-date", "regex", "clean-text"))
 _DEFAULT_LENGTH: Final = 16
@@ -62,9 +66,10 @@ class Rulebook:
     def rule(self, section: RuleSection, tag: int, vr: str) -> Rule:
         """The rule for the attribute `tag` of this VR. Raises ConfigError for parameters that do not fit."""
         rule = self._action(section, tag, vr)
-        otherwise = None if section.otherwise == "quarantine" else _plain(section.otherwise, tag, vr)
+        # Where the next rule decides, whoever knows the rules behind this one sees to it.
+        otherwise = None if section.otherwise in ("quarantine", "next") else _plain(section.otherwise, tag, vr)
         done = 0
-        if section.action in WEAKENING:
+        if section.action in WEAKENING and is_ruled(tag):
             done |= actions.WEAKENED
         if vr in DATES and section.action in ("keep", "shift-date"):
             done |= actions.DATES_KEPT if section.action == "keep" else actions.DATES_MOVED
@@ -74,6 +79,8 @@ class Rulebook:
 
     def _action(self, section: RuleSection, tag: int, vr: str) -> Rule:
         match section.action:
+            case "keep" if is_of_values(section):
+                return actions.kept_if_among(vr, allowed_values(section))
             case "keep" | "remove" | "empty" | "dummy" as name:
                 return _plain(name, tag, vr)
             case "replace":
@@ -113,6 +120,26 @@ class Rulebook:
             return first + instance.patient + last
 
         return actions.replaced_by(vr, make)
+
+
+def is_of_values(section: RuleSection) -> bool:
+    """Whether a rule keeps an attribute only if its value is on a list."""
+    return section.action == "keep" and (section.values is not None or section.file is not None)
+
+
+def allowed_values(section: RuleSection) -> tuple[str, ...]:
+    """The list: in the rule itself, or in a text file, one a line. Raises ConfigError for none."""
+    if section.values is not None:
+        return section.values
+    values = tuple(line.strip() for line in read(section.file or Path(_needed(None, "file"))).splitlines())
+    if not any(values):
+        raise ConfigError(f"{section.file}: has no values; write one a line")
+    return tuple(filter(None, values))
+
+
+def is_ruled(tag: int) -> bool:
+    """Whether the Basic Profile does not simply keep an attribute; it does so with no private one (tag 0)."""
+    return not tag or tag in ruled() or tag >> 24 in (0x50, 0x60)
 
 
 def placeholders(value: str) -> set[str]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+import yaml
+from pydantic import Field, RootModel, model_validator
 
 from scp_anon.deid.identity import LONGEST_HASH, PSEUDONYM_LENGTH
 from scp_anon.documents import Document, Section, misplaced
 
 BASIC: Final = "basic"
 SHIPPED: Final = ("mmiv",)  # the profiles in `profiles/`, by name
+ALLOW_LIST: Final = "allow-list"
 
 Option: TypeAlias = Literal[
     "retain-safe-private",
@@ -46,7 +49,8 @@ ActionName: TypeAlias = Literal[
     "lookup",
     "clean-text",
 ]
-Otherwise: TypeAlias = Literal["quarantine", "remove", "empty", "dummy", "keep"]
+Otherwise: TypeAlias = Literal["quarantine", "remove", "empty", "dummy", "keep", "next"]
+HeldTest: TypeAlias = Literal["patient-protocol", "screen-save", "burned-in", "converters"]
 When: TypeAlias = dict[str, Any]
 Modality: TypeAlias = Annotated[str, Field(pattern=r"^[A-Z0-9_]{1,16}$")]
 
@@ -124,6 +128,7 @@ class RuleSection(Section):
     value: str | None = None
     pattern: str | None = None
     file: Path | None = None
+    values: tuple[str, ...] | None = Field(default=None, min_length=1)
     length: int | None = Field(default=None, ge=4, le=LONGEST_HASH)
     otherwise: Otherwise = "quarantine"
     create: bool = False
@@ -152,7 +157,7 @@ Patients: TypeAlias = Annotated[
 class ProfileFile(Section):
     """The content of a profile file."""
 
-    base: Literal["basic"] = BASIC
+    base: Literal["basic", "allow-list"] = BASIC
     options: tuple[Option, ...] = ()
     dates: DatesSection = DatesSection(window=365)
     patients: Patients = HashedPatients()
@@ -162,9 +167,23 @@ class ProfileFile(Section):
     modalities: tuple[Modality, ...] | None = Field(default=None, min_length=1)
     pixels: Literal["hold", "pass"] = "hold"
     pixel_rules: tuple[PixelRule, ...] | None = Field(default=None, min_length=1)
+    hold: tuple[HeldTest, ...] = ()
     vocabulary: Path | None = None
     safe_private: Path | None = None
     variables: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_base(self) -> Self:
+        if self.base != ALLOW_LIST:
+            return self
+        if self.options:
+            raise misplaced(("options", 0), "with base: allow-list only rules say what stays; there is no option of it")
+        if not self.rules:
+            raise misplaced(("base",), "nothing would stay: with base: allow-list, rules say what does")
+        for i, rule in enumerate(self.rules):
+            if rule.private is not None:
+                raise misplaced(("rules", i), "with base: allow-list private attributes never stay")
+        return self
 
     @model_validator(mode="after")
     def _check_options(self) -> Self:
@@ -173,6 +192,9 @@ class ProfileFile(Section):
                 raise misplaced(("options", i), f"{option} is not there yet: pixels are not changed; see pixels: hold")
             if option in self.options[:i]:
                 raise misplaced(("options", i), f"{option} is there twice")
+        for i, name in enumerate(self.hold):
+            if name in self.hold[:i]:
+                raise misplaced(("hold", i), f"{name} is there twice")
         if all(option in self.options for option in _DATES):
             raise misplaced(("options",), f"{' and '.join(_DATES)} exclude each other")
         return self
@@ -187,6 +209,17 @@ def previewed(settings: ProfileFile) -> ProfileFile:
 
 class _PixelRules(Section):
     pixel_rules: tuple[PixelRule, ...]
+
+
+class _Held(RootModel[dict[HeldTest, tuple[PixelRule, ...]]]):
+    """The tests of `held.yaml`, by their names."""
+
+
+def held_tests(names: Iterable[HeldTest]) -> Iterator[PixelRule]:
+    """The shipped tests of these names, which hold an instance also where pixels may pass."""
+    tests = _Held.model_validate(yaml.safe_load((files(__package__) / "held.yaml").read_text(encoding="utf-8"))).root
+    for name in names:
+        yield from tests[name]
 
 
 def shipped_pixel_rules() -> tuple[PixelRule, ...]:

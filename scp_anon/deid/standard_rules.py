@@ -116,22 +116,23 @@ def _basic(row: Row, options: Options) -> Decided:
     places = _places(row.tag)
     codes = {code for by_iod in places.values() for code in by_iod.values()}
     if row.basic in _NOT_OF_IOD:
-        branches = {code: _by_code(code, row.tag, vr, options) for code in codes | {*row.basic.split("/")}}
+        branches = {code: by_code(code, row.tag, vr, options) for code in codes | {*row.basic.split("/")}}
         if "U*" in branches:
             # Of references, an IOD has a Type 2 sequence as it has a Type 1 one elsewhere (Common Instance Reference):
             # they are of use only together, and with new UIDs they tell nothing.
             places = {place: {iod: _REFERENCES[code] for iod, code in by.items()} for place, by in places.items()}
             branches["X"] = _if_referenced(branches["U*"])
         strictest, other = branches[_STRICTEST[row.basic]], branches[_NOT_OF_IOD[row.basic]]
-        return Decided(_by_iod(places, branches, strictest, other), row.basic, f"{origin}, by IOD")
-    rule = _by_code(row.basic, row.tag, vr, options)
+        return Decided(by_iod(places, branches, strictest, other), row.basic, f"{origin}, by IOD")
+    rule = by_code(row.basic, row.tag, vr, options)
     if places:
-        branches = {code: _by_code(code, row.tag, vr, options) for code in codes}
-        return Decided(_by_iod(places, branches, rule, rule), row.basic, f"{origin}; filled where an IOD needs it")
+        branches = {code: by_code(code, row.tag, vr, options) for code in codes}
+        return Decided(by_iod(places, branches, rule, rule), row.basic, f"{origin}; filled where an IOD needs it")
     return Decided(rule, row.basic, origin)
 
 
-def _by_code(code: str, tag: int, vr: str, options: Options) -> Rule:
+def by_code(code: str, tag: int, vr: str, options: Options) -> Rule:
+    """The rule for an action code that has no conditions: X, Z, D, U, and U* for a sequence of references."""
     match code:
         case "X":
             return REMOVE
@@ -150,7 +151,7 @@ def _places(tag: int) -> dict[int, dict[str, str]]:
     return {enclosing: by_iod for (of, enclosing), by_iod in iod_actions().items() if of == tag}
 
 
-def _by_iod(places: Mapping[int, Mapping[str, str]], branches: Mapping[str, Rule], unknown: Rule, other: Rule) -> Rule:
+def by_iod(places: Mapping[int, Mapping[str, str]], branches: Mapping[str, Rule], unknown: Rule, other: Rule) -> Rule:
     """The rule by SOP class and innermost enclosing sequence; `unknown`: where the IOD is not known."""
 
     def choose(scope: Scope) -> Rule:

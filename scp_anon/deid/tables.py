@@ -120,8 +120,27 @@ def iod_actions() -> dict[tuple[int, int], dict[str, str]]:
     "*" stands for every IOD. Besides the conditional codes it has the places where an X or Z of Table E.1-1 meets an
     attribute of Type 1 or 2, which E.1.1 has us fill or empty.
     """
+    return _by_place("iod-actions.csv.gz")
+
+
+@cache
+def iod_needs() -> dict[tuple[int, int], dict[str, str]]:
+    """Where an IOD has an attribute as Type 1, 1C, 2 or 2C: (tag, innermost enclosing sequence or 0) → IOD → D, Z or U.
+
+    Of rows with an unconditional D, Z or U, whose code asks for no IOD; of all others `iod_actions` tells.
+    """
+    return _by_place("iod-needs.csv.gz")
+
+
+@cache
+def ruled() -> frozenset[int]:
+    """The attributes that are not simply kept: those with a row of either list."""
+    return frozenset(row.tag for row in (*attribute_rows(), *unlisted_rows()))
+
+
+def _by_place(name: str) -> dict[tuple[int, int], dict[str, str]]:
     result: dict[tuple[int, int], dict[str, str]] = {}
-    content = gzip.decompress((files(__package__) / "standard" / "iod-actions.csv.gz").read_bytes()).decode("ascii")
+    content = gzip.decompress((files(__package__) / "standard" / name).read_bytes()).decode("ascii")
     for row in csv.DictReader(io.StringIO(content)):
         enclosing = parse_tag(row["enclosing_sequence"]) if row["enclosing_sequence"] else 0
         place = result.setdefault((parse_tag(row["tag"]), enclosing), {})

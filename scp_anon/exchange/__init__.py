@@ -8,7 +8,7 @@ from typing import Final
 
 from scp_anon.errors import ConfigError
 from scp_anon.exchange.ctp import import_ctp
-from scp_anon.exchange.dicom_anon import import_spec, import_white_list
+from scp_anon.exchange.dicom_anon import import_pseudon, import_spec, import_white_list
 from scp_anon.exchange.imported import Imported, read_json
 from scp_anon.exchange.kitware import import_extra, import_kitware
 from scp_anon.exchange.mmiv import export_mmiv, import_mmiv, regex_tag_change, tag_change
@@ -21,6 +21,7 @@ _IMPORTERS: Final[dict[str, Callable[[Path], Imported]]] = {
     "kitware-extra": import_extra,
     "dicom-anon": import_spec,
     "dicom-anon-white-list": import_white_list,
+    "dicom-pseudon": import_pseudon,
     "ctp": import_ctp,
 }
 KINDS: Final[tuple[str, ...]] = tuple(_IMPORTERS)

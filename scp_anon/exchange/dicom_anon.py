@@ -1,4 +1,7 @@
-"""The files of chop-dbhi's dicom-anon: the spec file, two lines for each attribute, and the white list of values."""
+"""The files of chop-dbhi's dicom-anon: the spec file, two lines for each attribute, and the white list of values.
+
+And that of its successor dicom-pseudon: a list of tags, all that stays.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,6 @@ from scp_anon.exchange.imported import (
     parse_tag,
     read_json,
     read_text,
-    tags_of,
     unfit,
     vr_of_tag,
     wrong,
@@ -29,8 +31,12 @@ _REDACTED: Final = "REDACTED"  # what -f says where it is not given
 _BASIC: Final = 2
 _CLEAN: Final = 9
 _PRIVATE: Final = "(gggg,eeee)"
-# Between the words of a value: what the comparison leaves out, or does not count.
-_BETWEEN: Final = r"[\s\-_,.]"
+# What dicom-pseudon keeps besides its list: the pixel module; and what it blanks.
+_PALETTES: Final = ("00281101", "00281102", "00281103", "00281201", "00281202", "00281203")
+_PIXELS: Final = ("002800xx", "002801xx", *_PALETTES, "00282000", "7fe00010")
+_BLANKED: Final = ("00200011", "00200013")
+# What its comparison of values does not count, nor ours.
+_UNCOUNTED: Final = re.compile(r"[\s\-_,.]")
 
 
 def import_spec(path: Path) -> Imported:
@@ -140,18 +146,39 @@ def import_white_list(path: Path) -> Imported:
 
 def _add_allowed(translation: Translation, tag: str, values: list[str]) -> None:
     """A rule that keeps the attribute if each of its values is allowed: of several, one could be anybody's name."""
-    place = name(tag)
-    patterns = []
+    allowed = []
     for number, value in enumerate(values, 1):
-        words = [re.escape(word) for word in re.split(f"{_BETWEEN}+", value.lower()) if word]
-        if words:
-            patterns.append(f"{_BETWEEN}*".join(words))
+        if _UNCOUNTED.sub("", value):
+            allowed.append(value)
         else:
-            translation.note(f"{place} value {number}", "has neither letters nor digits")
-    if "x" in tag or len(tags_of(tag)) > 1:
-        translation.leave(place, tag, "a pattern: a condition of ours needs one attribute")
-    elif patterns:
-        allowed = "|".join(dict.fromkeys(patterns))
-        allowed = f"(?:{allowed})" if len(patterns) > 1 else allowed
-        when = {place: {"matches": f"(?i)^{allowed}$"}, "not": {place: {"matches": f"(?i)^(?!{allowed}$)"}}}
-        translation.add(place, tag, {"action": "keep", "when": when}, anchored=True)
+            translation.note(f"{name(tag)} value {number}", "has neither letters nor digits")
+    if allowed:
+        rule: Rule = {"action": "keep", "values": list(dict.fromkeys(allowed)), "otherwise": "next"}
+        translation.add(name(tag), tag, rule, anchored=True)
+
+
+def import_pseudon(path: Path) -> Imported:
+    """Import a white list of dicom-pseudon: one tag a line, all that stays. Raises ConfigError."""
+    translation = Translation()
+    translation.note("all", "AccessionNumber becomes a serial of links.csv there; with us by the action lookup")
+    tags: dict[str, int] = {}
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        text = line.strip().strip('"')
+        if not text:
+            continue
+        tag = parse_tag(text)
+        if tag is None:
+            raise wrong(path, f"line {number}: is no tag; write it as gggg,eeee")
+        tags.setdefault(tag, number)
+    if not tags:
+        raise wrong(path, "is empty: must have one tag a line")
+    for tag, number in tags.items():
+        if vr_of_tag(tag) == "SQ":
+            translation.note(f"line {number} {name(tag)}", "with us its items keep only what is on the list as well")
+        translation.add(f"line {number} {name(tag)}", tag, PATIENT.get(tag, {"action": "keep"}))
+    for tag in _BLANKED:
+        if tag not in tags:
+            translation.add("all", tag, {"action": "empty"})
+    for tag in _PIXELS:
+        translation.add("pixels", tag, {"action": "keep"})
+    return translation.result(base="allow-list")

@@ -37,6 +37,7 @@ _APPLIES_TO: Final = {
     "regex": _TEXTS | _DATES | {"AS", "DS", "IS", "UR"},
     "lookup": _TEXTS | _DATES | {"AS", "DS", "IS", "UR"},
 }
+_LISTED: Final = _TEXTS | _DATES | {"AS", "DS", "IS", "UI", "UR"}  # keep, with values
 _CREATES: Final = frozenset(("replace", "empty", "dummy", "hash", "pseudonym"))
 LONGEST: Final = {"AE": 16, "CS": 16, "LO": 64, "LT": 10240, "PN": 64, "SH": 16, "ST": 1024, "UI": 64}
 _FORMS: Final = {
@@ -152,7 +153,7 @@ class Translation:
 
     def _decide_open(self) -> None:
         """Add rules for what could not be translated, and would be kept because its whole group is."""
-        kept = [pattern for pattern, rule in self._patterns if rule["action"] == "keep"]
+        kept = [pattern for pattern, rule in self._patterns if rule["action"] == "keep" and _decides(rule)]
         for tag in self._open:
             rule = PATIENT.get(tag) or {"action": "uid" if vr_of_tag(tag) == "UI" else "remove"}
             if any(_covers(pattern, tag) for pattern in kept) and unfit(tag, rule) is None:
@@ -171,13 +172,19 @@ class Translation:
         for rule in self._rules:
             target = str(rule.get("tag", ""))
             tag = _tag_named(target.removeprefix("/"))
-            if tag is not None and "when" not in rule:
+            if tag is not None and _decides(rule):
                 decide(target, (tag,))
         for pattern, rule in sorted(self._patterns, key=lambda each: each[0].count("x")):
             target, tags = str(rule["tag"]), tags_of(pattern)
             if not tags <= decided["/" if target.startswith("/") else ""]:
                 yield rule
-                decide(target, tags)
+                if _decides(rule):
+                    decide(target, tags)
+
+
+def _decides(rule: Rule) -> bool:
+    """Whether a rule leaves nothing to those behind it."""
+    return "when" not in rule and rule.get("otherwise") != "next"
 
 
 def _tag_named(target: str) -> int | None:
@@ -218,6 +225,8 @@ def unfit(tag: str, rule: Rule) -> str | None:
     if tags == {_SOP_INSTANCE_UID} and action not in ("uid", "keep"):
         return f"{action}: a SOP Instance UID has to stay unique; with us it is always a new UID, or kept"
     vrs = _vrs(tag)
+    if "values" in rule and not vrs <= _LISTED:
+        return f"a list of values: not possible with us for a value of VR {', '.join(sorted(vrs))}"
     if not vrs <= _APPLIES_TO.get(action, vrs):
         return f"{action}: not possible with us for a value of VR {', '.join(sorted(vrs))}"
     if action == "replace":
