@@ -10,7 +10,7 @@ import sys
 import typer
 
 from scp_anon import log
-from scp_anon.cli import batch, exchange, files, node, rules, spool, transfer
+from scp_anon.cli import batch, exchange, files, lookup, node, rules, spool, transfer
 from scp_anon.errors import ConfigError
 from scp_anon.version import VERSION
 
@@ -32,6 +32,7 @@ app.command("explain")(rules.explain_command)
 app.command()(rules.rules)
 app.command()(rules.diff)
 app.command()(rules.lint)
+app.command()(lookup.lookup)
 app.command()(node.conformance)
 app.command()(node.schema)
 app.command("import")(exchange.import_command)

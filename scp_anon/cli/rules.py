@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from scp_anon.cli.options import Key, Option, Pixels, ProfileName, Project, key_of
-from scp_anon.deid import Deidentifier, load_profile, previewed, with_changes
+from scp_anon.deid import Deidentifier, load_profile, previewed, with_audit, with_changes
 from scp_anon.deid.difference import Difference, differences
 from scp_anon.deid.explain import FORMATS, explain
 from scp_anon.deid.profile import Profile, probe
@@ -78,7 +78,7 @@ def diff(
     everything: Annotated[bool, typer.Option("--all", help="Print what is kept as well.")] = False,
 ) -> None:
     """Show what de-identification changes in a file, without writing anything. Values only if asked for."""
-    settings = with_changes(load_profile(profile), option or (), pixels)
+    settings = with_audit(with_changes(load_profile(profile), option or (), pixels), None)
     original = file.read_bytes()
     try:
         result = Deidentifier(key_of(key), project, previewed(settings)).bytes(original)

@@ -18,6 +18,7 @@ from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 
 from scp_anon.deid.actions import FoundRule
+from scp_anon.deid.audit import Audit
 from scp_anon.deid.cleaning import named
 from scp_anon.deid.custom import Custom
 from scp_anon.deid.identity import Identity
@@ -127,13 +128,14 @@ class Deidentifier:
 
         `profile`: "basic", the path of a profile file, or what such a file holds (docs/profiles.md). `rules`: keyword
         or tag → a function of yours, which decides before all other rules (see `Attribute`). Raises ConfigError for
-        a short key, and for a profile that cannot be meant.
+        a short key, for a profile that cannot be meant, and for an audit that others may read.
         """
         settings = load_profile(profile)
         self._identity = Identity(key, project, settings.uids.root)
         self._profile = Profile(settings, self._identity, VERSION, rules or {})
         if isinstance(self._profile.patients, Sequential):
             self._profile.patients.check()
+        self._audit = Audit(settings.audit.file, project, self.key_id) if settings.audit is not None else None
 
     @property
     def key_id(self) -> str:
@@ -148,7 +150,8 @@ class Deidentifier:
     def deidentify(self, buffer: Buffer, context: Mapping[str, str] | None = None) -> Deidentified:
         """De-identify the DICOM file in `buffer`. `context`: what conditions may ask for besides attributes.
 
-        Raises Undecodable, with the reason for quarantine, or Filtered.
+        Raises Undecodable, with the reason for quarantine, or Filtered; OSError if there is an audit that cannot be
+        written.
         """
         meta, start = read_file_meta(buffer)
         if meta.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
@@ -259,6 +262,8 @@ class Deidentifier:
                 raise irregular.as_undecodable() from None
         instance = self._instance(buffer, found, context)
         pieces, made = splice(buffer, start, len(buffer), not syntax.implicit_vr, instance, found)
+        if self._audit is not None:
+            self._audit.record(buffer, found, made, not syntax.implicit_vr, instance.character_sets)
         return Deidentified(self._new_meta(instance, syntax, buffer, found), buffer, pieces, made=made)
 
     def _scan(self, buffer: Buffer, start: int, syntax: TransferSyntax) -> list[FoundRule]:

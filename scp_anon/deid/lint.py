@@ -22,6 +22,7 @@ from scp_anon.deid.rules import APPLIES_TO, LISTED, Rulebook, is_of_values
 from scp_anon.deid.settings import (
     BASIC,
     SHIPPED,
+    AuditSection,
     Option,
     ProfileFile,
     RuleSection,
@@ -95,6 +96,11 @@ def with_settings(settings: ProfileFile, changes: Mapping[str, object]) -> Profi
     return changed
 
 
+def with_audit(settings: ProfileFile, path: Path | None) -> ProfileFile:
+    """The settings with an audit in this file, or with none, whatever the profile says."""
+    return settings.model_copy(update={"audit": AuditSection(file=path) if path is not None else None})
+
+
 class _InMemory(Document):
     """A profile that was not read from a file."""
 
@@ -138,6 +144,8 @@ def _faults_of_settings(settings: ProfileFile) -> Iterator[Fault]:
         path = getattr(settings, name)
         if path is not None and not path.is_file():
             yield (name,), f"there is no file {path}"
+    if settings.audit is not None and not settings.audit.file.parent.is_dir():
+        yield ("audit", "file"), f"there is no folder {settings.audit.file.parent}"
     if isinstance(settings.patients, TablePatients) and not settings.patients.file.is_file():
         yield ("patients", "file"), f"there is no file {settings.patients.file}"
     if isinstance(settings.patients, SequentialPatients) and settings.patients.file.is_dir():
@@ -314,6 +322,8 @@ def _resolved(settings: ProfileFile, folder: Path) -> ProfileFile:
     }
     if isinstance(settings.patients, TablePatients | SequentialPatients):
         changes["patients"] = settings.patients.model_copy(update={"file": folder / settings.patients.file})
+    if settings.audit is not None:
+        changes["audit"] = AuditSection(file=folder / settings.audit.file)
     changes["rules"] = tuple(
         rule.model_copy(update={"file": folder / rule.file}) if rule.file is not None else rule
         for rule in settings.rules

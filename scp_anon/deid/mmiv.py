@@ -39,6 +39,14 @@ def uid_rule(tag: int) -> Rule:
     return Rule("UI", act)
 
 
+def uids_of(uid: str, project: str) -> list[str]:
+    """The new UIDs of a UID: as a Study Instance UID or unpadded, padded, and as one of those hashed without a root."""
+    values = [uid.encode("ascii"), uid.encode("ascii") + b"\0"][: 1 + len(uid) % 2]
+    tags = (STUDY_INSTANCE_UID, 0x00080018, min(_BARE))
+    made = {_new_uid(tag, value, project.encode("utf-8")).decode("ascii") for tag in tags for value in values}
+    return sorted(made)
+
+
 def hash_rule(tag: int, vr: str) -> Rule:
     """The rule for a `hash` of its table; Study ID is made of Study Instance UID and the project."""
 

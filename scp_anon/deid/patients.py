@@ -37,6 +37,9 @@ class Patients(Protocol):
     def name(self, instance: Instance) -> bytes:
         """The Patient's Name of the instance's patient."""
 
+    def find(self, key: str) -> bytes:
+        """The Patient ID of a patient by its key alone. Raises Undecodable for one who has to be waited for."""
+
     def of(self, key: str, instance: Instance) -> bytes:
         """The Patient ID of a patient by its key, who may be another one than the instance's."""
 
@@ -64,6 +67,10 @@ class Hashed:
 
     def of(self, key: str, instance: Instance) -> bytes:
         """The pseudonym of any patient."""
+        return self.find(key)
+
+    def find(self, key: str) -> bytes:
+        """The pseudonym of any patient."""
         return self._prefix + self._identity.pseudonym(key, self._length) if key else b""
 
 
@@ -87,6 +94,10 @@ class Fixed:
         return self._name
 
     def of(self, key: str, instance: Instance) -> bytes:
+        """The ID of all."""
+        return self._id
+
+    def find(self, key: str) -> bytes:
         """The ID of all."""
         return self._id
 
@@ -114,22 +125,26 @@ class Table:
 
     def pseudonym(self, instance: Instance) -> bytes:
         """The pseudonym in the patient's row. Raises Undecodable where there is none."""
-        return self._row(instance)[0]
+        return self.find(instance.patient_key)
+
+    def find(self, key: str) -> bytes:
+        """The pseudonym in the row of this patient. Raises Undecodable where there is none."""
+        return self._row(key)[0]
 
     def name(self, instance: Instance) -> bytes:
         """The name in the patient's row, or the pseudonym."""
-        return self._row(instance)[1]
+        return self._row(instance.patient_key)[1]
 
     def of(self, key: str, instance: Instance) -> bytes:
         """The pseudonym of a patient who may be mentioned only."""
         row = self._rows.get(key)
         return row[0] if row else self._identity.pseudonym(key, PSEUDONYM_LENGTH) if key else b""
 
-    def _row(self, instance: Instance) -> tuple[bytes, bytes]:
+    def _row(self, key: str) -> tuple[bytes, bytes]:
         if time.monotonic() > self._look_at:
             with contextlib.suppress(ConfigError):  # half written, or gone for now: the rows that were there hold
                 self._look()
-        row = self._rows.get(instance.patient_key)
+        row = self._rows.get(key)
         if row is None:
             raise Undecodable(Reason.AWAITING_MAPPING)
         return row

@@ -15,6 +15,7 @@ from scp_anon.deid import actions, cleaning
 from scp_anon.deid.actions import KEEP, REMOVE, REMOVE_NOTED, Rule
 from scp_anon.deid.admission import Admission
 from scp_anon.deid.allow_list import allow_list_rules
+from scp_anon.deid.audit import audited
 from scp_anon.deid.chain import OURS, Chain, Own, Step
 from scp_anon.deid.cleaning import TextCleaner
 from scp_anon.deid.conditions import compile_condition
@@ -231,7 +232,7 @@ class Profile:
         """One look-up a tag."""
         rules = {tag: self.chain.rule(tag) for tag in attributes() if self.chain.has(tag)}
         rules = {tag: rule for tag, rule in rules.items() if rule is not KEEP}
-        for tag in self.facts:
+        for tag in self.facts | (audited() if self.settings.audit is not None else frozenset()):
             rule = rules.get(tag, KEEP)
             if rule is KEEP and vr_of(tag) is not None:
                 rules[tag] = actions.keep()
@@ -313,7 +314,7 @@ def _method_code(name: str) -> DataSet:
 
 def _digest(settings: ProfileFile) -> str:
     """Eight digits that tell this set of rules, and what we replace values with, from every other."""
-    content = hashlib.sha256(settings.model_dump_json().encode())
+    content = hashlib.sha256(settings.model_dump_json(exclude={"audit"}).encode())
     content.update(repr((EDITION, sorted(BY_VR.items()), sorted(BY_TAG.items()))).encode())
     paths = (settings.vocabulary, settings.safe_private, *(section.file for section in settings.rules))
     for path in paths:

@@ -149,6 +149,12 @@ class PixelRule(Section):
     why: str
 
 
+class AuditSection(Section):
+    """Where it is written down which original has become what."""
+
+    file: Path
+
+
 Patients: TypeAlias = Annotated[
     HashedPatients | FixedPatients | TablePatients | SequentialPatients, Field(discriminator="scheme")
 ]
@@ -170,6 +176,7 @@ class ProfileFile(Section):
     hold: tuple[HeldTest, ...] = ()
     vocabulary: Path | None = None
     safe_private: Path | None = None
+    audit: AuditSection | None = None
     variables: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
