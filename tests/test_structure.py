@@ -15,13 +15,13 @@ MODULES = sorted((ROOT / "scp_anon").rglob("*.py"))
 # Lowest first. A module may import from its own row (within its package) and from rows above, never from below.
 LAYERS = [
     ["errors", "log", "version"],
-    ["metrics", "filesystem", "envelope", "documents", "service_manager", "harmless"],
-    ["ready", "sealing", "announcements", "supervisor", "places", "breaker"],
+    ["metrics", "filesystem", "envelope", "documents", "service_manager", "harmless", "columns"],
+    ["ready", "sealing", "announcements", "supervisor", "places", "breaker", "links"],
     ["draft"],
     ["spool", "dicom"],
     ["deid", "network", "exchange"],
     ["destinations"],
-    ["intake", "worker", "settlement", "config", "batch", "inspection", "header", "picture", "splitting", "table"],
+    ["intake", "worker", "settlement", "config", "batch", "inspection", "variables", "header", "picture", "splitting", "table"],
     ["delivery", "awaiting", "operations"],
     ["plan", "conformance"],
     ["parts"],

@@ -10,7 +10,7 @@ import sys
 import typer
 
 from scp_anon import log
-from scp_anon.cli import batch, exchange, files, lookup, node, rules, spool, transfer
+from scp_anon.cli import batch, exchange, files, lookup, node, rules, spool, transfer, variables
 from scp_anon.errors import ConfigError
 from scp_anon.version import VERSION
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command()(node.serve)
 app.command()(node.check)
 app.command()(batch.deid)
+app.command()(variables.variables)
 app.command()(transfer.send)
 app.command()(transfer.echo)
 app.command()(batch.keygen)

@@ -124,10 +124,12 @@ class Profile:
 
     def days(self, scope: Scope) -> int:
         """By how many days dates are moved: those of the profile, or the patient's own."""
+        return self.days_of(scope.instance.patient_key)
+
+    def days_of(self, patient_key: str) -> int:
+        """The same, of a patient by what tells them from others."""
         dates = self.settings.dates
-        if dates.days is not None:
-            return dates.days
-        return self.identity.days(scope.instance.patient_key, dates.window or _WINDOW)
+        return dates.days if dates.days is not None else self.identity.days(patient_key, dates.window or _WINDOW)
 
     # ---------------------------------------------------------------- the parts
 
