@@ -7,6 +7,7 @@ import sqlite3
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
@@ -115,8 +116,16 @@ def test_many_at_once(path: Path) -> None:
     assert [attribute for attribute, *_ in rows(path)].count("SOPInstanceUID") == 64
 
 
-def test_after_a_fork(path: Path) -> None:
-    """A process that was forked opens the file for itself."""
+def test_after_a_fork(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was forked opens the file for itself: a connection must not be used on the other side."""
+    connected = []
+    connect = sqlite3.connect
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        connected.append(os.getpid())
+        return connect(*arguments, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", counted)
     by = auditing(path)
     result(samples.image("parent"), by)
     child = os.fork()
@@ -124,9 +133,11 @@ def test_after_a_fork(path: Path) -> None:
         try:
             result(samples.image("child"), by)
         finally:
-            os._exit(0)
-    os.waitpid(child, 0)
+            os._exit(connected.count(os.getpid()))
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 1
     result(samples.image("parent again"), by)
+    assert connected == [os.getpid()]
     assert [attribute for attribute, *_ in rows(path)].count("SOPInstanceUID") == 3
 
 
@@ -246,3 +257,38 @@ def test_lookup_that_cannot_be_meant(arguments: tuple[str, ...], key: Path, tmp_
     fixed.write_text("patients: {scheme: fixed, id: ANON}\n")
     named = {"KEY": str(key), "FIXED": str(fixed)}
     assert scp_anon("lookup", "x", *(named.get(each, each) for each in arguments)).returncode == 2
+
+
+def test_by_deid_in_several_processes(key: Path, tmp_path: Path) -> None:
+    """A profile's audit holds for the command as well: each process writes to the one file."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"{number}.dcm").write_bytes(samples.encoded(samples.image(str(number))))
+    (tmp_path / "profile.yaml").write_text("{pixels: pass, audit: {file: audit.db}}")
+    profile = ("--profile", str(tmp_path / "profile.yaml"))
+    common = ("--key", str(key), "--project", "p", "--processes", "2", *profile)
+    done = scp_anon("deid", str(folder), "-o", str(tmp_path / "out"), *common)
+    assert (done.returncode, done.stdout) == (0, "40 delivered\n")
+    assert samples.CANARY not in done.stdout + done.stderr
+    found = rows(tmp_path / "audit.db")
+    assert [attribute for attribute, *_ in found].count("SOPInstanceUID") == 40
+    assert len(found) == len(set(found))
+    outputs = {path.stem for path in (tmp_path / "out").rglob("*.dcm")}
+    assert outputs == {new for attribute, _, new in found if attribute == "SOPInstanceUID"}
+
+
+def test_diff_and_explain_write_nothing(path: Path) -> None:
+    """What only tells of a profile makes no audit."""
+    profile, file = path.with_name("profile.yaml"), path.with_name("ct.dcm")
+    profile.write_text("{pixels: pass, audit: {file: audit.db}}")
+    file.write_bytes(samples.encoded(samples.image()))
+    generate_key(path.with_name("key"))
+    assert not scp_anon("diff", str(file), "--profile", str(profile), "--key", str(path.with_name("key"))).returncode
+    for command in (
+        ("explain", "--profile", str(profile)),
+        ("rules", "--profile", str(profile)),
+        ("lint", str(profile)),
+    ):
+        assert not scp_anon(*command).returncode
+    assert not path.exists()

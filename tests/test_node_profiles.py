@@ -123,3 +123,23 @@ def test_options_of_a_route(tmp_path: Path, option: str) -> None:
         ds = dcmread(path)
         assert (ds.SOPInstanceUID == samples.uid("instance one")) == (option == "retain-uids")
         assert ("SeriesDescription" in ds) == (option == "clean-descriptors")
+
+
+def test_an_audit_is_written_before_anything_is_delivered(tmp_path: Path) -> None:
+    """Each process writes to it; where it cannot be written the original waits, and goes on when it can be."""
+    folder = tmp_path / "audit"
+    folder.mkdir()
+    audit = folder / "audit.db"
+    audit.mkdir(0o700)  # in the way of a file
+    files = [write(tmp_path, name, described("AXIAL")) for name in ("a", "b", "c")]
+    with node_with(tmp_path, f"{{pixels: pass, audit: {{file: {audit}}}}}") as node:
+        assert send(node, *files) == 0
+        eventually(lambda: node.events("disk-trouble"))
+        assert not node.delivered()
+        assert samples.CANARY not in str(node.events())
+        audit.rmdir()
+        eventually(lambda: len(node.delivered()) == 3)
+        new = dcmread(node.delivered()[0]).StudyInstanceUID
+        done = scp_anon("lookup", new, "--audit", str(audit))
+        assert done.stdout == f"{samples.uid('study')}\tStudyInstanceUID\ttest\n"
+        assert audit.stat().st_mode & 0o777 == 0o600

@@ -144,6 +144,7 @@ class Audit:
             check_mode(self._path)  # by its name: to open and close a file loses the locks that SQLite has on it
         connection = sqlite3.connect(self._path, timeout=_WAIT, check_same_thread=False)
         _unlocked(lambda: connection.execute("PRAGMA journal_mode=WAL"))
+        connection.execute("PRAGMA synchronous=FULL")  # as the results: on stable storage before they are passed on
         connection.executescript(_SCHEMA)
         with connection:
             about = {"warning": WARNING, "made by": f"scp-anon {VERSION}"}
@@ -164,8 +165,8 @@ def _unlocked(work: Callable[[], object]) -> None:
     while True:
         try:
             work()
-        except sqlite3.OperationalError:
-            if time.monotonic() > until:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                 raise
             time.sleep(_AGAIN)
         else:
