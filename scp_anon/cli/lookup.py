@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from scp_anon.cli.options import ProfileName, Project
-from scp_anon.deid import load_key, load_profile, with_audit
+from scp_anon.deid import load_key, load_profile, previewed, with_audit
 from scp_anon.deid.audit import rows_of
 from scp_anon.deid.identity import Identity
 from scp_anon.deid.lookup import matches
@@ -69,7 +69,7 @@ def _among(compiled: tuple[Profile, Identity], value: str, path: Path) -> Iterat
 
 
 def _compiled(profile: str, key: Path, project: str) -> tuple[Profile, Identity]:
-    settings = with_audit(load_profile(profile), None)
+    settings = previewed(with_audit(load_profile(profile), None))
     if settings.patients.scheme == "fixed":
         raise ConfigError("patients: fixed: the same pseudonym for all leads back to nobody")
     identity = Identity(load_key(key), project, settings.uids.root)

@@ -203,4 +203,8 @@ class Sequential:
 
     def of(self, key: str, instance: Instance) -> bytes:
         """The number of any patient; whoever is only mentioned gets one too, and keeps it. Raises OSError."""
+        return self.find(key)
+
+    def find(self, key: str) -> bytes:
+        """The number of any patient, a new one if there is none. Raises OSError."""
         return b"%b%d" % (self._prefix, self._index.number(self._identity.token(key))) if key else b""
