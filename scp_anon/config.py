@@ -171,6 +171,10 @@ class RouteSection(Section):
         default="committed",
         description="When success is said: the original is safe, or its result is, and the original is not kept.",
     )
+    verify: Literal["none", "residual"] = Field(
+        default="none",
+        description="residual: a result that still holds a value that its original is known by is quarantined.",
+    )
     destinations: list[str] = Field(min_length=1, description="Names of the destinations that get every instance.")
 
 

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     NOT_ADMITTED = "not-admitted"
     AWAITING_MAPPING = "awaiting-mapping"
     RULE_NOT_APPLICABLE = "rule-not-applicable"
+    RESIDUAL_VALUE = "residual-value"
     CANNOT_BE_UNSEALED = "cannot-be-unsealed"
     UNEXPECTED_ERROR = "unexpected-error"
     UNKNOWN_ROUTE = "unknown-route"

@@ -127,7 +127,8 @@ def _reporters(config: Config) -> dict[str, frozenset[str]]:
 
 
 def _deidentifier(key: bytes, route: RouteSection) -> Deidentifier:
-    return Deidentifier(key, route.project, with_changes(load_profile(route.profile), pixels=route.pixels))
+    profile = with_changes(load_profile(route.profile), pixels=route.pixels)
+    return Deidentifier(key, route.project, profile, residual=route.verify == "residual")
 
 
 def _places(section: FolderSection | DicomSection, config: Config) -> Sequence[Destination]:

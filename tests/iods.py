@@ -1,6 +1,6 @@
 """Our own check that a result is as complete an instance of its IOD as its source was.
 
-`data/iod-attribute-types.csv.gz` holds the types of the attributes of PS3.15 Table E.1-1 (2026d) in every IOD of
+The shipped `iod-attribute-types.csv.gz` holds the types of the attributes of PS3.15 Table E.1-1 (2026d) in every IOD of
 PS3.3, © NEMA: those of Type 1, 1C, 2 and 2C, where an attribute has several the strictest. A row stands for each of its
 `iods` with each of its `paths` (enclosing sequences, outermost first, joined by ">"; "." is the top level) and each of
 its `tags`. It is another table than the one that the engine goes by, which has actions by innermost sequence only.
@@ -23,7 +23,7 @@ from scp_anon.dicom.dictionary import vr_of
 from scp_anon.dicom.elements import Value
 from scp_anon.dicom.uids import iod_of_sop_class
 
-TABLE: Final = Path(__file__).parent / "data" / "iod-attribute-types.csv.gz"
+TABLE: Final = Path(__file__).parents[1] / "scp_anon" / "deid" / "standard" / "iod-attribute-types.csv.gz"
 _STRICTEST_FIRST: Final = ("1", "1C", "2", "2C")
 # What an item of these has depends on its Value Type, of which the tables know nothing.
 _BY_VALUE_TYPE: Final = 0x0040A730

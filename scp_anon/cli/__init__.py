@@ -10,7 +10,7 @@ import sys
 import typer
 
 from scp_anon import log
-from scp_anon.cli import batch, exchange, files, lookup, node, rules, spool, transfer, variables
+from scp_anon.cli import batch, exchange, files, lookup, node, rules, spool, transfer, variables, verify
 from scp_anon.errors import ConfigError
 from scp_anon.version import VERSION
 
@@ -26,6 +26,7 @@ app.command()(node.serve)
 app.command()(node.check)
 app.command()(batch.deid)
 app.command()(variables.variables)
+app.command()(verify.verify)
 app.command()(transfer.send)
 app.command()(transfer.echo)
 app.command()(batch.keygen)

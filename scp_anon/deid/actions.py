@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 from scp_anon.deid import dates, text
 from scp_anon.deid.dummies import BY_TAG, BY_VR
+from scp_anon.deid.identity import is_hash
 from scp_anon.deid.instance import SINGLE, Instance, Scope, unpadded
 from scp_anon.deid.regex import Expression
 from scp_anon.dicom.elements import DataSet, Items, Value, encode_element
@@ -21,6 +22,8 @@ from scp_anon.dicom.finding import Found
 
 Action: TypeAlias = Callable[[Scope, bytes], Value]
 Days: TypeAlias = Callable[[Scope], int]
+# Whether a value may be one that an action has made.
+Made: TypeAlias = Callable[[Scope, bytes], bool]
 
 # What has been done to an instance, beyond the Basic Profile; the options' bits are behind them.
 WEAKENED: Final = 1  # a rule of the project kept more than the Basic Profile does
@@ -55,10 +58,11 @@ class Rule:
     `otherwise`: the rule for a value that `act` finds unfit; without one the instance is quarantined. `done`: bits for
     `Instance.done` where an attribute with a value was ruled on. `items`: what is special to an item of a sequence that
     stays: None for nothing, else rules by tag that hold in this item, or no rules at all to remove it.
-    `last`: gives the rule when all else is done, as it tells what was done.
+    `last`: gives the rule when all else is done, as it tells what was done. `made`: whether a value may be of `act`'s
+    making, where doing it again would not tell: of a new UID there is another new one.
     """
 
-    __slots__ = ("act", "added", "choose", "descends", "done", "encoded", "items", "last", "otherwise", "vr")
+    __slots__ = ("act", "added", "choose", "descends", "done", "encoded", "items", "last", "made", "otherwise", "vr")
 
     def __init__(
         self,
@@ -73,8 +77,10 @@ class Rule:
         done: int = 0,
         items: Callable[[Scope], Mapping[int, Rule] | None] | None = None,
         last: Callable[[Instance], Rule] | None = None,
+        made: Made | None = None,
     ) -> None:
         self.vr, self.act, self.encoded, self.descends, self.added = vr, act, encoded, descends, added
+        self.made = made
         self.choose, self.otherwise, self.done, self.items, self.last = choose, otherwise, done, items, last
 
     def with_(self, done: int = 0, otherwise: Rule | None = None) -> Rule:
@@ -90,6 +96,7 @@ class Rule:
             done=self.done | done,
             items=self.items,
             last=self.last,
+            made=self.made,
         )
 
 
@@ -134,22 +141,31 @@ def empty(tag: int, vr: str) -> Rule:
 
 def new_uid() -> Rule:
     """U: each value of the attribute replaced by its keyed successor."""
-    return Rule("UI", _new_uids)
+    return Rule("UI", _new_uids, made=_are_new_uids)
 
 
 def patient_id() -> Rule:
     """Z/D by a pseudonym: of the value at hand, which in a nested item may be another patient's."""
-    return Rule("LO", _patient_id)
+    return Rule("LO", _patient_id, made=_is_pseudonym)
 
 
 def patient_name() -> Rule:
     """Z by the name that goes with the pseudonym of the instance's patient."""
-    return Rule("PN", lambda scope, value: scope.instance.patients.name(scope.instance))
+
+    def made(scope: Scope, value: bytes) -> bool:
+        return scope.instance.patients.may_be_name(value.strip(b" \0"), scope.instance)
+
+    return Rule("PN", lambda scope, value: scope.instance.patients.name(scope.instance), made=made)
 
 
 def pseudonym(vr: str) -> Rule:
     """The pseudonym of the patient whose ID the attribute holds, cut to what the VR may hold."""
-    return Rule(vr, lambda scope, value: _patient_id(scope, value)[: LONGEST.get(vr)])
+    longest = LONGEST.get(vr)
+
+    def made(scope: Scope, value: bytes) -> bool:
+        return _is_pseudonym(scope, value) or value.strip(b" \0") == scope.instance.patient[:longest]
+
+    return Rule(vr, lambda scope, value: _patient_id(scope, value)[:longest], made=made)
 
 
 def hashed(vr: str, length: int) -> Rule:
@@ -159,7 +175,7 @@ def hashed(vr: str, length: int) -> Rule:
         decoded = text.decode(value, scope.character_sets)
         return scope.instance.identity.hash(decoded, length) if decoded else b""
 
-    return Rule(vr, act)
+    return Rule(vr, act, made=lambda scope, value: is_hash(value.strip(b" \0"), length))
 
 
 def application_entity() -> Rule:
@@ -169,7 +185,11 @@ def application_entity() -> Rule:
         titles = [title.strip(b" \0").decode("latin-1") for title in value.split(b"\\")]
         return b"\\".join(b"AE" + scope.instance.identity.hash(f"ae:{title}", 14) if title else b"" for title in titles)
 
-    return Rule("AE", act)
+    def made(scope: Scope, value: bytes) -> bool:
+        titles = [title.strip(b" \0") for title in value.split(b"\\")]
+        return all(not title or (title[:2] == b"AE" and is_hash(title[2:], 14)) for title in titles)
+
+    return Rule("AE", act, made=made)
 
 
 def shifted(vr: str, days: Days) -> Rule:
@@ -184,7 +204,7 @@ def shifted(vr: str, days: Days) -> Rule:
         except dates.NoDate:
             raise Unfit from None
 
-    return Rule(vr, act)
+    return Rule(vr, act, made=lambda scope, value: _VALID[vr](value))
 
 
 def kept(vr: str) -> Rule:
@@ -229,7 +249,8 @@ def substituted(vr: str, expression: Expression, replacement: str) -> Rule:
             raise Unfit
         return _encoded(match.expand(replacement), vr, scope)
 
-    return Rule(vr, act)
+    # What comes of it may be anything, so that it cannot be told from what has not been through it.
+    return Rule(vr, act, made=lambda scope, value: True)
 
 
 def looked_up(vr: str, rows: Mapping[str, str]) -> Rule:
@@ -241,7 +262,8 @@ def looked_up(vr: str, rows: Mapping[str, str]) -> Rule:
             raise Unfit
         return _encoded(new, vr, scope)
 
-    return Rule(vr, act)
+    known = frozenset(rows.values())
+    return Rule(vr, act, made=lambda scope, value: text.decode(value, scope.character_sets) in known)
 
 
 def kept_if_among(vr: str, values: Iterable[str]) -> Rule:
@@ -341,6 +363,15 @@ def _new_uids(scope: Scope, value: bytes) -> bytes:
         original = unpadded(value)
         return uid(original) if original else b""
     return b"\\".join(uid(original) if original else b"" for original in map(unpadded, value.split(b"\\")))
+
+
+def _are_new_uids(scope: Scope, value: bytes) -> bool:
+    is_new = scope.instance.identity.is_new_uid
+    return all(is_new(uid) for uid in map(unpadded, value.split(b"\\")) if uid)
+
+
+def _is_pseudonym(scope: Scope, value: bytes) -> bool:
+    return scope.instance.patients.may_be_id(value.strip(b" \0"))
 
 
 def _patient_id(scope: Scope, value: bytes) -> bytes:

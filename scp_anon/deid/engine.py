@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
@@ -28,6 +28,7 @@ from scp_anon.deid.patient_index import Sequential
 from scp_anon.deid.private import PRIVATE_DATA_ELEMENT_CHARACTERISTICS as DECLARATIONS
 from scp_anon.deid.private import declarations
 from scp_anon.deid.profile import Profile
+from scp_anon.deid.residual import Gate, Spliced
 from scp_anon.deid.settings import BASIC
 from scp_anon.deid.splice import Piece, splice
 from scp_anon.dicom.dictionary import LONG_VRS
@@ -118,17 +119,31 @@ class Deidentified:
         write_all(descriptor, pending)
 
 
+class Read(NamedTuple):
+    """An encoded data set that was read: inflated, and normalised if need be; and what the profile rules on in it."""
+
+    buffer: Buffer
+    start: int
+    syntax: TransferSyntax
+    found: list[FoundRule]
+
+
 class Deidentifier:
     """De-identifies by one profile for one project. Safe to share between threads; keeps no state but caches."""
 
     def __init__(
-        self, key: bytes, project: str = "", profile: ProfileSource = BASIC, rules: Mapping[str, Custom] | None = None
+        self,
+        key: bytes,
+        project: str = "",
+        profile: ProfileSource = BASIC,
+        rules: Mapping[str, Custom] | None = None,
+        residual: bool = False,
     ) -> None:
         """`key`: the master key, see `load_key`.
 
         `profile`: "basic", the path of a profile file, or what such a file holds (docs/profiles.md). `rules`: keyword
-        or tag → a function of yours, which decides before all other rules (see `Attribute`). Raises ConfigError for
-        a short key, for a profile that cannot be meant, and for an audit that others may read.
+        or tag → a function of yours, which decides before all other rules (see `Attribute`). `residual`: a result that
+        still holds a value that its original is known by is Undecodable. Raises ConfigError for X
         """
         settings = load_profile(profile)
         self._identity = Identity(key, project, settings.uids.root)
@@ -136,6 +151,7 @@ class Deidentifier:
         if isinstance(self._profile.patients, Sequential):
             self._profile.patients.check()
         self._audit = Audit(settings.audit.file, project, self.key_id) if settings.audit is not None else None
+        self._gate = Gate(self._profile) if residual else None
 
     @property
     def key_id(self) -> str:
@@ -162,14 +178,35 @@ class Deidentifier:
         self, buffer: Buffer, transfer_syntax_uid: str, start: int = 0, context: Mapping[str, str] | None = None
     ) -> Deidentified:
         """De-identify the encoded data set that `buffer` holds from `start` on. Raises as `deidentify` does."""
+        spliced = self.spliced(buffer, transfer_syntax_uid, start, context)
+        if self._gate is not None:
+            self._gate.check(spliced)
+        if not transfer_syntaxes()[transfer_syntax_uid].deflated:
+            return Deidentified(spliced.meta, spliced.buffer, spliced.pieces, made=spliced.made)
+        meta = spliced.meta._replace(transfer_syntax_uid=DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN)
+        return Deidentified(meta, b"", [deflate(b"".join(spliced.parts()))])
+
+    def spliced(
+        self, buffer: Buffer, transfer_syntax_uid: str, start: int = 0, context: Mapping[str, str] | None = None
+    ) -> Spliced:
+        """What an encoded data set becomes, in the encoding in which it is ruled on. Raises as `deidentify` does."""
+        read = self.read(buffer, transfer_syntax_uid, start)
+        known = {**(context or {}), "TransferSyntaxUID": transfer_syntax_uid}
+        instance = self._instance(read.buffer, read.found, known)
+        explicit = not read.syntax.implicit_vr
+        pieces, made = splice(read.buffer, read.start, len(read.buffer), explicit, instance, read.found)
+        meta = self._new_meta(instance, read.syntax, read.buffer, read.found)
+        return Spliced(meta, read.buffer, read.start, read.syntax, pieces, made)
+
+    def read(self, buffer: Buffer, transfer_syntax_uid: str, start: int = 0) -> Read:
+        """Find what the profile rules on in an encoded data set. Raises Undecodable."""
         try:
             syntax = transfer_syntaxes()[transfer_syntax_uid]
         except KeyError:
             raise Undecodable(Reason.UNKNOWN_TRANSFER_SYNTAX) from None
-        known = {**(context or {}), "TransferSyntaxUID": transfer_syntax_uid}
         if syntax.deflated:
-            return self._deflated(buffer, start, syntax, known)
-        return self._data_set(buffer, start, syntax, known)
+            buffer, start = inflate(memoryview(buffer)[start:]), 0
+        return self._read(buffer, start, syntax)
 
     def refuses(self, data_set: Buffer, transfer_syntax_uid: str, context: Mapping[str, str]) -> bool:
         """Whether the profile has the sender of this encoded data set refused, as far as that can be told so early."""
@@ -238,33 +275,19 @@ class Deidentifier:
             raise Undecodable(Reason.MALFORMED, type(error).__name__) from None
         return dcmread(BytesIO(self.bytes(encoded.getvalue())), force=True)
 
-    def _deflated(self, buffer: Buffer, start: int, syntax: TransferSyntax, context: Mapping[str, str]) -> Deidentified:
-        inflated = inflate(memoryview(buffer)[start:])
-        result = self._data_set(inflated, 0, syntax, context)
-        original = memoryview(result.buffer)
-        data_set = b"".join(p if isinstance(p, bytes) else original[p[0] : p[1]] for p in result.pieces)
-        meta = result.meta._replace(transfer_syntax_uid=DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN)
-        return Deidentified(meta, b"", [deflate(data_set)])
-
-    def _data_set(self, buffer: Buffer, start: int, syntax: TransferSyntax, context: Mapping[str, str]) -> Deidentified:
-        """De-identify an encoded data set: strictly if it can be read so, else normalised."""
+    def _read(self, buffer: Buffer, start: int, syntax: TransferSyntax) -> Read:
+        """Read an encoded data set: strictly if it can be read so, else normalised."""
         try:
             if not syntax.little_endian or (len(buffer) - start) % 2:
                 # Some writers leave values unpadded; stock receivers abort on a data set of odd length.
                 raise Irregular(Reason.MALFORMED)
-            found = self._scan(buffer, start, syntax)
+            return Read(buffer, start, syntax, self._scan(buffer, start, syntax))
         except Irregular:
             buffer, syntax = normalise(memoryview(buffer)[start:], syntax)
-            start = 0
             try:
-                found = self._scan(buffer, start, syntax)
+                return Read(buffer, 0, syntax, self._scan(buffer, 0, syntax))
             except Irregular as irregular:
                 raise irregular.as_undecodable() from None
-        instance = self._instance(buffer, found, context)
-        pieces, made = splice(buffer, start, len(buffer), not syntax.implicit_vr, instance, found)
-        if self._audit is not None:
-            self._audit.record(buffer, found, made, not syntax.implicit_vr, instance.character_sets)
-        return Deidentified(self._new_meta(instance, syntax, buffer, found), buffer, pieces, made=made)
 
     def _scan(self, buffer: Buffer, start: int, syntax: TransferSyntax) -> list[FoundRule]:
         """Find what the profile rules on. Raises Irregular or Undecodable."""

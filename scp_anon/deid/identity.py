@@ -29,6 +29,7 @@ LONGEST_HASH: Final = 52  # characters of base32 that the 256 bits of a digest m
 _LONGEST_ROOT: Final = 24
 _ROOT: Final = re.compile(r"[012](\.(0|[1-9][0-9]*))+")
 _DICOM_ROOT: Final = "1.2.840.10008"
+_BASE32: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _CACHED: Final = 1 << 16  # results: the UIDs of a study, and its patient, come again and again
 
 
@@ -123,6 +124,14 @@ class Identity:
         number = number & ~(0xF << 76) & ~(0x3 << 62) | (0x8 << 76) | (0x2 << 62)
         return b"%b.%d" % (self._root, number)
 
+    def is_new_uid(self, uid: bytes) -> bool:
+        """Whether a UID may be a new one, of whatever key: well-known, or of our root and form."""
+        number = uid[len(self._root) + 1 :]
+        if not (uid.startswith(self._root + b".") and number.isdigit()):
+            return uid in self._well_known
+        value = int(number)
+        return not value or (value >> 76 & 0xF == 8 and value >> 62 & 0x3 == 2 and value < 1 << 128)
+
     def _pseudonym(self, patient: str, length: int = PSEUDONYM_LENGTH) -> bytes:
         """The pseudonym, of so many letters and digits, of the patient whom `patient` identifies."""
         return _letters(self._patient_key, patient, length)
@@ -136,6 +145,11 @@ class Identity:
         digest = hmac.digest(self._date_key, _encoded(patient), "sha256")
         days = int.from_bytes(digest, "big") % (2 * window) - window
         return days if days < 0 else days + 1
+
+
+def is_hash(value: bytes, length: int) -> bool:
+    """Whether a value may be a keyed hash or pseudonym of at most so many letters and digits, or is empty."""
+    return len(value) <= length and not value.strip(_BASE32)
 
 
 def _letters(key: bytes, text: str, length: int) -> bytes:

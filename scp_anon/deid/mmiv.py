@@ -16,6 +16,7 @@ from scp_anon.dicom.uids import well_known_uids
 _ROOT: Final = b"1.3.6.1.4.1.45037."
 _DIGITS: Final = bytes.maketrans(b"abcdef", b"012345")
 _UID_LENGTH: Final = 63
+_HASH_LENGTH: Final = 64
 _STUDY_ID: Final = 0x00200010
 
 # The UIDs that its table hashes without project and root.
@@ -36,7 +37,7 @@ def uid_rule(tag: int) -> Rule:
         parts = value.split(b"\\")
         return b"\\".join(_new_uid(tag, part, project) for part in parts)
 
-    return Rule("UI", act)
+    return Rule("UI", act, made=lambda scope, value: all(map(_may_be_new, value.split(b"\\"))))
 
 
 def uids_of(uid: str, project: str) -> list[str]:
@@ -56,12 +57,25 @@ def hash_rule(tag: int, vr: str) -> Rule:
             value = study + scope.instance.identity.project.encode("utf-8")
         return digits(value)[: LONGEST.get(vr)]
 
-    return Rule(vr, act)
+    longest = LONGEST.get(vr, _HASH_LENGTH)
+    return Rule(vr, act, made=lambda scope, value: len(value) in (0, min(longest, _HASH_LENGTH)) and _is_number(value))
 
 
 def digits(value: bytes) -> bytes:
     """SHA-256 as 64 digits: each hexadecimal one that is a letter becomes one of 0 to 5."""
     return hashlib.sha256(value).hexdigest().encode("ascii").translate(_DIGITS)
+
+
+def _is_number(value: bytes) -> bool:
+    return not value.strip(b"0123456789")
+
+
+def _may_be_new(part: bytes) -> bool:
+    """Whether a UID may be a new one, by its form."""
+    uid = unpadded(part)
+    if uid.startswith(_ROOT):
+        return len(uid) == _UID_LENGTH and _is_number(uid[len(_ROOT) :])
+    return not uid or uid in well_known_uids() or (len(uid) == _HASH_LENGTH and _is_number(uid))
 
 
 def _new_uid(tag: int, value: bytes, project: bytes) -> bytes:

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from scp_anon.deid.identity import PSEUDONYM_LENGTH, Identity
+from scp_anon.deid.identity import PSEUDONYM_LENGTH, Identity, is_hash
 from scp_anon.deid.settings import FixedPatients, HashedPatients, TablePatients
 from scp_anon.errors import ConfigError, Reason, Undecodable
 
@@ -42,6 +42,12 @@ class Patients(Protocol):
 
     def of(self, key: str, instance: Instance) -> bytes:
         """The Patient ID of a patient by its key, who may be another one than the instance's."""
+
+    def may_be_id(self, value: bytes) -> bool:
+        """Whether a value, without padding, may be a Patient ID that was given."""
+
+    def may_be_name(self, value: bytes, instance: Instance) -> bool:
+        """The same of a Patient's Name; `instance.patient` is the new Patient ID already."""
 
 
 class Hashed:
@@ -73,6 +79,14 @@ class Hashed:
         """The pseudonym of any patient."""
         return self._prefix + self._identity.pseudonym(key, self._length) if key else b""
 
+    def may_be_id(self, value: bytes) -> bool:
+        """By its form."""
+        return not value or (value.startswith(self._prefix) and is_hash(value[len(self._prefix) :], self._length))
+
+    def may_be_name(self, value: bytes, instance: Instance) -> bool:
+        """The same as the ID, which need not be there."""
+        return value == instance.patient or (not instance.patient and self.may_be_id(value))
+
 
 class Fixed:
     """The same for all."""
@@ -100,6 +114,14 @@ class Fixed:
     def find(self, key: str) -> bytes:
         """The ID of all."""
         return self._id
+
+    def may_be_id(self, value: bytes) -> bool:
+        """The ID of all."""
+        return value == self._id
+
+    def may_be_name(self, value: bytes, instance: Instance) -> bool:
+        """The name of all."""
+        return value == self._name
 
 
 class Table:
@@ -139,6 +161,14 @@ class Table:
         """The pseudonym of a patient who may be mentioned only."""
         row = self._rows.get(key)
         return row[0] if row else self._identity.pseudonym(key, PSEUDONYM_LENGTH) if key else b""
+
+    def may_be_id(self, value: bytes) -> bool:
+        """One of the table, or a hash by its form."""
+        return is_hash(value, PSEUDONYM_LENGTH) or any(value == pseudonym for pseudonym, _ in self._rows.values())
+
+    def may_be_name(self, value: bytes, instance: Instance) -> bool:
+        """The name in the row of the patient who has this ID."""
+        return (instance.patient, value) in self._rows.values()
 
     def _row(self, key: str) -> tuple[bytes, bytes]:
         if time.monotonic() > self._look_at:

@@ -8,7 +8,7 @@ import io
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 EDITION: Final = "2026d"
 
@@ -24,6 +24,10 @@ _OPTION_COLUMNS: Final = {
     "clean-structured-content": "clean_structured_content",
     "clean-graphics": "clean_graphics",
 }
+
+
+# The tags of enclosing sequences, the outermost first.
+Route: TypeAlias = tuple[int, ...]
 
 
 class Row(NamedTuple):
@@ -145,6 +149,26 @@ def _by_place(name: str) -> dict[tuple[int, int], dict[str, str]]:
         enclosing = parse_tag(row["enclosing_sequence"]) if row["enclosing_sequence"] else 0
         place = result.setdefault((parse_tag(row["tag"]), enclosing), {})
         place.update(dict.fromkeys(row["iods"].split(), row["action"]))
+    return result
+
+
+@cache
+def iod_types() -> dict[str, dict[tuple[Route, int], str]]:
+    """The types of the attributes of Table E.1-1 in every IOD: IOD → enclosing sequences and tag → 1, 1C, 2 or 2C.
+
+    Where an IOD has an attribute at a place several times, the strictest.
+    """
+    result: dict[str, dict[tuple[Route, int], str]] = {}
+    content = gzip.decompress((files(__package__) / "standard" / "iod-attribute-types.csv.gz").read_bytes())
+    routes: dict[str, Route] = {".": ()}
+    for row in csv.DictReader(io.StringIO(content.decode("ascii"))):
+        tags = [int(tag, 16) for tag in row["tags"].split()]
+        for path in row["paths"].split():
+            if path not in routes:
+                routes[path] = tuple(int(tag, 16) for tag in path.split(">"))
+        places = {(routes[path], tag): row["type"] for path in row["paths"].split() for tag in tags}
+        for iod in row["iods"].split():
+            result.setdefault(iod, {}).update(places)
     return result
 
 

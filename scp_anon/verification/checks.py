@@ -1,0 +1,262 @@
+"""One result, one original, one study: what is checked of each, in any of several processes.
+
+What is said of them is kinds and tags. No value of an original leaves a check, but for UIDs under the key.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from scp_anon.deid import Deidentifier, ProfileFile
+from scp_anon.deid.engine import Read
+from scp_anon.deid.iods import Plain, damage, plain
+from scp_anon.deid.recheck import changes
+from scp_anon.deid.residual import LONG, Kept, Known, Place, Sought, Spliced
+from scp_anon.dicom.dictionary import tag_text
+from scp_anon.dicom.finding import Buffer, Irregular
+from scp_anon.dicom.part10 import read_file_meta
+from scp_anon.dicom.uids import MEDIA_STORAGE_DIRECTORY
+from scp_anon.dicom.walk import PIXELS, FoundElement, Leaf, elements, leaves
+from scp_anon.errors import Filtered, Reason, Undecodable
+from scp_anon.filesystem import opened
+
+KEY_LENGTH: Final = 32
+_NO_INSTANCE: Final = frozenset((Reason.NOT_DICOM, Reason.EMPTY))
+_BINARY: Final = frozenset("OB OD OF OL OV OW UN".split())
+_BULK: Final = LONG >> 4
+_HASH: Final = 26  # letters and digits: 130 bits
+
+# What an instance is itself, and what it says of others: tag → level.
+_OWN: Final = {0x00080018: "instance", 0x0020000D: "study", 0x0020000E: "series", 0x00200052: "frame"}
+_REFERENCES: Final = {0x00081155: "instance", 0x30060024: "frame", 0x300600C2: "frame"}
+
+
+class Finding(NamedTuple):
+    """Something that is not as it should be: `kind` as docs/commands.md has it, and the tags that lead to it.
+
+    Of a residual, `path` is where the original had the value, and `where` where the result has it. `detail` is the type
+    of an attribute, or a reason.
+    """
+
+    kind: str
+    path: str = ""
+    where: str = ""
+    detail: str = ""
+
+
+class Uid(NamedTuple):
+    """A UID, and what it is of: `instance`, `series`, `study` or `frame` (of reference)."""
+
+    level: str
+    uid: str
+
+
+class Checked(NamedTuple):
+    """A result: `sop_instance_uid` is empty where it is no instance. `references`: by the path that they are at."""
+
+    relative: str
+    findings: tuple[Finding, ...] = ()
+    sop_instance_uid: str = ""
+    own: tuple[Uid, ...] = ()
+    references: tuple[tuple[Uid, str], ...] = ()
+
+
+class Original(NamedTuple):
+    """An original: the UIDs that its result has, and what its own are under the key. No study: it cannot be read."""
+
+    relative: str
+    sop_instance_uid: str = ""
+    study: str = ""
+    new: tuple[Uid, ...] = ()
+    hashed: tuple[Uid, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is checked. Without a `key` nothing is told that needs one. `mirror`: results are where originals were."""
+
+    key: bytes | None
+    project: str
+    profile: ProfileFile
+    output: Path
+    against: Path | None = None
+    mirror: bool = False
+
+
+class Checker:
+    """One process's engine, and what it is asked."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._engine = Deidentifier(job.key or bytes(KEY_LENGTH), job.project, job.profile)
+        self._kept = Kept.of(self._engine.profile)
+
+    def result(self, relative: str) -> Checked:
+        """Check a result by itself."""
+        try:
+            with opened(self._job.output / relative) as (buffer, _):
+                return self._result(relative, buffer)
+        except Undecodable as undecodable:
+            if undecodable.reason in _NO_INSTANCE:
+                return Checked(relative)
+            return Checked(relative, (Finding("unreadable", detail=str(undecodable.reason)),), "?")
+        except OSError as error:
+            return Checked(relative, (Finding("unreadable", detail=error.strerror or type(error).__name__),), "?")
+
+    def _result(self, relative: str, buffer: Buffer) -> Checked:
+        read, syntax = self._read(buffer)
+        found, values = _values(read)
+        findings = [
+            Finding(change.kind, path_text(change.place))
+            for change in changes(self._engine, read, syntax, self._job.key is not None)
+        ]
+        if self._job.against is None:
+            findings += _damaged(plain(found, read.buffer), None)
+        own: dict[str, Uid] = {}
+        references: dict[tuple[Uid, str], None] = {}
+        for leaf in values:
+            level = _OWN.get(leaf.tag)
+            if level is not None and not leaf.path:
+                own[level] = Uid(level, _uid(read.buffer, leaf))
+            elif level is not None or leaf.tag in _REFERENCES:
+                uid = Uid(level or _REFERENCES[leaf.tag], _uid(read.buffer, leaf))
+                if uid.uid:
+                    references[uid, path_text(leaf.place)] = None
+        instance = own.get("instance", Uid("", "")).uid
+        return Checked(relative, tuple(findings), instance or "?", tuple(own.values()), tuple(references))
+
+    def original(self, relative: str) -> Original:
+        """Tell which result an original has."""
+        try:
+            with self._opened(relative) as (buffer, _):
+                spliced = self._spliced(buffer)
+                values = [leaf for leaf in spliced.leaves() if leaf.tag in _OWN and not leaf.path]
+                raw = {leaf.tag: _uid(spliced.buffer, leaf) for leaf in values}
+        except (Undecodable, Filtered, Irregular, OSError):
+            return Original(relative)
+        new = {tag: _made(spliced, tag) or uid for tag, uid in raw.items()}
+        hashed = tuple(Uid(_OWN[tag], self.hashed(uid)) for tag, uid in raw.items())
+        renewed = tuple(Uid(_OWN[tag], uid) for tag, uid in new.items())
+        return Original(relative, spliced.meta.sop_instance_uid, new.get(0x0020000D) or "-", renewed, hashed)
+
+    def hashed(self, uid: str) -> str:
+        """A UID as one may write it down: under the key."""
+        return self._engine.profile.identity.hash(f"verify:{uid}", _HASH).decode("ascii")
+
+    def study(self, pairs: Sequence[tuple[str, str | None]]) -> list[tuple[str, Finding]]:
+        """Compare the originals of a study with their results, None for one that has none: result and finding."""
+        known = Known()
+        findings: list[tuple[str, Finding]] = []
+        for original, result in pairs:
+            try:
+                with self._opened(original) as (buffer, _):
+                    spliced = self._spliced(buffer)
+                    known.add(spliced, self._kept)
+                    if result is not None:
+                        findings += ((result, finding) for finding in self._lost(spliced, result))
+            except (Undecodable, Filtered, Irregular, OSError):
+                if result is not None:
+                    findings.append((result, Finding("not-compared")))
+        sought = known.sought()
+        for result in (result for _, result in pairs if result is not None):
+            try:
+                findings += ((result, finding) for finding in self._residuals(known, sought, result))
+            except (Undecodable, Irregular, OSError):
+                findings.append((result, Finding("not-compared")))
+        return findings
+
+    def _lost(self, spliced: Spliced, result: str) -> list[Finding]:
+        """What a result lacks for its IOD that its original had."""
+        explicit = not spliced.syntax.implicit_vr
+        before = plain(elements(spliced.buffer, spliced.start, len(spliced.buffer), explicit), spliced.buffer)
+        with opened(self._job.output / result) as (buffer, _):
+            read, _ = self._read(buffer)
+            return _damaged(plain(_values(read)[0], read.buffer), before)
+
+    def _residuals(self, known: Known, sought: Sought, result: str) -> Iterator[Finding]:
+        """The values of originals that a result still holds."""
+        with opened(self._job.output / result) as (buffer, _):
+            read, _ = self._read(buffer)
+            _, values = _values(read)
+            # What was deflated, or had to be normalised, is looked at as it was read, every byte of it.
+            content = memoryview(read.buffer)
+            hits = set()
+            text: list[Buffer] = [memoryview(buffer)[: read_file_meta(buffer)[1]]]
+            position = read.start
+            for leaf in (leaf for leaf in values if leaf.stop - leaf.start > _BULK and _is_binary(leaf)):
+                text.append(content[position : leaf.start])
+                hits |= sought.found(content[leaf.start : leaf.stop], is_bulk=True)
+                position = leaf.stop
+            hits |= sought.found(b"\n".join([*text, content[position:]]))
+            for hit in sorted(hits):
+                only = Sought((hit,))
+                places = [leaf.place for leaf in values if only.found(content[leaf.start : leaf.stop])]
+                for place in dict.fromkeys(places) or ((),):
+                    yield Finding("residual", path_text(known.by[hit]), path_text(place))
+
+    def _opened(self, relative: str) -> AbstractContextManager[tuple[bytes | memoryview, int | None]]:
+        against = self._job.against
+        assert against is not None  # nobody asks for originals else
+        return opened(against / relative if relative else against)
+
+    def _read(self, buffer: Buffer) -> tuple[Read, str]:
+        meta, start = read_file_meta(buffer)
+        if meta.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
+            raise Undecodable(Reason.DICOMDIR)
+        return self._engine.read(buffer, meta.transfer_syntax_uid, start), meta.transfer_syntax_uid
+
+    def _spliced(self, buffer: Buffer) -> Spliced:
+        meta, start = read_file_meta(buffer)
+        return self._engine.spliced(buffer, meta.transfer_syntax_uid, start)
+
+
+def path_text(place: Place) -> str:
+    """A place as tags, those of private attributes among them."""
+    return ">".join(f"({tag >> 16:04X},{tag & 0xFFFF:04X})" if tag >> 16 & 1 else tag_text(tag) for tag in place)
+
+
+def files_below(folder: Path) -> Iterator[str]:
+    """The files in a folder by their relative paths, in the order of their names; a file itself has none."""
+    if not folder.is_dir():
+        yield ""
+        return
+    yield from _below(str(folder), "")
+
+
+def _below(folder: str, prefix: str) -> Iterator[str]:
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _below(entry.path, f"{prefix}{entry.name}/")
+        elif entry.is_file():
+            yield f"{prefix}{entry.name}"
+
+
+def _values(read: Read) -> tuple[list[FoundElement], list[Leaf]]:
+    explicit = not read.syntax.implicit_vr
+    try:
+        found = elements(read.buffer, read.start, len(read.buffer), explicit)
+    except Irregular as irregular:
+        raise irregular.as_undecodable() from None
+    return found, list(leaves(found, read.buffer, explicit))
+
+
+def _damaged(result: Plain, original: Plain | None) -> list[Finding]:
+    return [Finding(each.loss, path_text(each.place), detail=f"Type {each.type}") for each in damage(result, original)]
+
+
+def _is_binary(leaf: Leaf) -> bool:
+    return leaf.vr in _BINARY or leaf.tag in PIXELS
+
+
+def _uid(buffer: Buffer, leaf: Leaf) -> str:
+    return bytes(buffer[leaf.start : leaf.stop]).strip(b" \0").decode("latin-1")
+
+
+def _made(spliced: Spliced, tag: int) -> str:
+    """The new value of a UID at the top level, "" where it has not changed."""
+    return spliced.made.get(tag, b"")[8:].strip(b" \0").decode("latin-1")

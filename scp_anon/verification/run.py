@@ -1,0 +1,158 @@
+"""A folder from its first file to the report: in several processes, in memory that does not grow with the folder."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import islice
+from multiprocessing import get_all_start_methods, get_context
+from pathlib import Path
+from typing import Any, Final, TypeAlias, TypeVar
+
+from scp_anon import log
+from scp_anon.errors import ConfigError
+from scp_anon.verification.checks import Checker, Finding, Job, Uid, files_below
+from scp_anon.verification.index import Index
+
+_CHUNK: Final = 32  # files that are handed to a process at a time
+_AHEAD: Final = 4  # chunks that wait for each process
+T = TypeVar("T")
+U = TypeVar("U")
+
+# Called with what is being done, after each file or study.
+Progress: TypeAlias = Callable[[str], None]
+
+
+@dataclass
+class Report:
+    """What was found: each finding with its count, and a file, by its place in the folder, that has it.
+
+    `results` were checked, `others` are no DICOM; of the `originals`, so many have no result.
+    """
+
+    results: int = 0
+    others: int = 0
+    originals: int = 0
+    without_result: int = 0
+    findings: dict[Finding, tuple[int, str]] = field(default_factory=dict)
+
+    def add(self, finding: Finding, example: str, count: int = 1) -> None:
+        """Count a finding."""
+        before, first = self.findings.get(finding, (0, example))
+        self.findings[finding] = before + count, first
+
+    def as_json(self) -> dict[str, object]:
+        """The report as plain values."""
+        return {
+            "results": self.results,
+            "others": self.others,
+            "originals": self.originals,
+            "originals_without_result": self.without_result,
+            "findings": [
+                {**finding._asdict(), "count": count, "example": example}
+                for finding, (count, example) in sorted(self.findings.items())
+            ],
+        }
+
+
+def verify(job: Job, processes: int, progress: Progress = lambda what: None) -> Report:
+    """Check a folder of results. Raises ConfigError where there is none, or no folder of originals."""
+    for folder in (job.output, job.against):
+        if folder is not None and not folder.exists():
+            raise ConfigError(f"{folder}: no such file or folder")
+    if not job.output.is_dir():
+        raise ConfigError(f"{job.output}: is not a folder")
+    report = Report()
+    with ExitStack() as stack:
+        pool = stack.enter_context(_Pool(job, processes))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scp-anon-")))
+        index = stack.enter_context(Index(folder, job.mirror))
+        for checked in pool.map(Checker.result, files_below(job.output)):
+            if checked.sop_instance_uid:
+                report.results += 1
+                index.add_result(checked)
+            else:
+                report.others += 1
+            for finding in checked.findings:
+                report.add(finding, checked.relative)
+            progress("results")
+        if job.against is not None:
+            _compare(job.against, pool, index, report, progress)
+    return report
+
+
+def _compare(against: Path, pool: _Pool, index: Index, report: Report, progress: Progress) -> None:
+    """What only the originals can tell."""
+    for original in pool.map(Checker.original, files_below(against)):
+        report.originals += 1
+        index.add_original(original)
+        progress("originals")
+    index.index()
+    report.without_result = index.without_result()
+    for result in index.without_original():
+        report.add(Finding("no-original"), result)
+    for findings in pool.map(Checker.study, index.studies(), 1):
+        for result, finding in findings:
+            report.add(finding, result)
+        progress("studies")
+    for uid, dangling in index.unresolved():
+        # It led to another instance of the folder before, whether it has been replaced since or not.
+        if index.had(uid) or index.had(Uid(uid.level, pool.checker.hashed(uid.uid))):
+            report.add(Finding("unresolved", dangling.path), dangling.example, dangling.times)
+
+
+class _Pool:
+    """The processes, each with an engine of its own, and one here."""
+
+    def __init__(self, job: Job, processes: int) -> None:
+        _Worker.start(job)
+        self.checker = _Worker.checker
+        self._processes = processes
+        # A fork has the engine that has just been made.
+        context = get_context("fork" if "fork" in get_all_start_methods() else None)
+        self._pool = ProcessPoolExecutor(processes, context, _Worker.start, (job,)) if processes > 1 else None
+
+    def __enter__(self) -> _Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def map(self, check: Callable[[Checker, T], U], items: Iterable[T], chunk: int = _CHUNK) -> Iterator[U]:
+        """What a method of the checker says of each item, in their order."""
+        if self._pool is None:
+            yield from (check(self.checker, item) for item in items)
+            return
+        remaining = iter(items)
+        ahead: deque[Future[list[U]]] = deque()
+        while True:
+            while len(ahead) < self._processes * _AHEAD and (batch := list(islice(remaining, chunk))):
+                ahead.append(self._pool.submit(_checked, check, batch))
+            if not ahead:
+                return
+            yield from ahead.popleft().result()
+
+
+def _checked(check: Callable[[Checker, Any], U], batch: list[Any]) -> list[U]:
+    return [check(_Worker.checker, item) for item in batch]
+
+
+class _Worker:
+    """One process's engine."""
+
+    checker: Checker
+    job: Job
+
+    @classmethod
+    def start(cls, job: Job) -> None:
+        """Make the engine of this process, unless it has it already; and let libraries be silent."""
+        log.silence_libraries()
+        if not hasattr(cls, "job") or cls.job is not job:
+            cls.job, cls.checker = job, Checker(job)
+            gc.freeze()  # what has been compiled stays: the collector need not look at it again and again
