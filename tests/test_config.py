@@ -94,6 +94,7 @@ def test_example_of_the_design() -> None:
         "profile": "basic",
         "pixels": None,
         "acknowledge": "committed",
+        "verify": "none",
         "destinations": ["disk"],
     }
     disk, research = settings.destinations["disk"], settings.destinations["research"]

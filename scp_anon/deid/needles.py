@@ -34,6 +34,7 @@ class Needle(NamedTuple):
     content: bytes
 
 
+_TO_ASCII: Final = b"\x1b(B"  # the escape sequence that designates ASCII again
 _SINGLE: Final = frozenset("LT ST UT UR".split())  # a backslash is a character there (PS3.5 6.2)
 _FREE: Final = frozenset("AE LO LT SH ST UC UR UT".split())
 # Values of a vendor's, and of those whose VR nobody has written, may be texts.
@@ -57,7 +58,6 @@ _NO_DATES: Final = ("19000101", "00000000", "00010101")
 _IN_DIGITS: Final = re.compile(r"[0-9]{6,}")
 _IN_WORDS: Final = re.compile(r"[^\W_]+")
 _IN_NAMES: Final = re.compile("[\\s,.;_'\N{RIGHT SINGLE QUOTATION MARK}\\-]+")
-_ESCAPES: Final = re.compile(rb"\x1b[\x20-\x2f]+[\x30-\x7e]")
 
 # The character sets of PS3.3 C.12.1.1.2 and UTF-16, as Python calls them.
 _ENCODINGS: Final = (
@@ -108,7 +108,7 @@ def _name(value: str) -> Iterator[Needle]:
         for word in (word for component in components for word in _IN_NAMES.split(component)):
             yield from _word(word)
         whole = "^".join(components).rstrip("^")
-        if whole.isascii() and len(whole) > SHORTEST_FREE and "^" in whole:
+        if whole.isascii() and len(whole) > SHORTEST_FREE and "^" in whole and len(set(whole)) > SHORTEST_WORD:
             yield Needle("word", whole.lower().encode("ascii"))
 
 
@@ -182,12 +182,10 @@ def _patterns(word: str) -> Iterator[bytes]:
                 encoded = form.encode(encoding)
             except UnicodeError:
                 continue
-            # What comes first may have been designated before; what comes last designates ASCII again.
-            pattern = _ESCAPES.sub(b"", encoded) if encoding.startswith("iso2022") else encoded
-            if len(pattern) >= _SHORTEST_PATTERN and not pattern.isascii():
-                yield pattern
-            elif pattern != encoded:
-                yield encoded[: encoded.rfind(b"\x1b")]
+            if encoding.startswith("iso2022") and _TO_ASCII in encoded:
+                encoded = encoded[: encoded.rfind(_TO_ASCII)]
+            if len(encoded) >= _SHORTEST_PATTERN:
+                yield encoded
     raw = word.encode("utf-8", "surrogateescape")
     if len(raw) >= _SHORTEST_PATTERN and not raw.isascii():
         yield raw

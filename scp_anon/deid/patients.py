@@ -84,8 +84,8 @@ class Hashed:
         return not value or (value.startswith(self._prefix) and is_hash(value[len(self._prefix) :], self._length))
 
     def may_be_name(self, value: bytes, instance: Instance) -> bool:
-        """The same as the ID, which need not be there."""
-        return value == instance.patient or (not instance.patient and self.may_be_id(value))
+        """The same as the ID."""
+        return value == instance.patient
 
 
 class Fixed:

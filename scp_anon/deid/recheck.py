@@ -15,7 +15,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from scp_anon.deid.actions import FoundRule, Rule, Unfit
 from scp_anon.deid.engine import Deidentifier, Read
-from scp_anon.deid.instance import PATIENT_ID, Instance, Scope, unpadded
+from scp_anon.deid.instance import PATIENT_ID, PATIENT_NAME, Instance, Scope, unpadded
 from scp_anon.deid.profile import (
     DEIDENTIFICATION_METHOD,
     DEIDENTIFICATION_METHOD_CODE_SEQUENCE,
@@ -58,7 +58,7 @@ def changes(engine: Deidentifier, read: Read, transfer_syntax_uid: str, with_key
         tag: bytes(buffer[start:end]) for _, tag, _, start, end, _ in found if tag in profile.facts and end > start
     }
     instance = Instance(profile.identity, profile.patients, facts, {"TransferSyntaxUID": transfer_syntax_uid})
-    instance.patient = facts.get(PATIENT_ID, b"").strip(b" \0")
+    instance.patient = _patient(instance)
     try:
         profile.admission.check(instance)
     except (NotAdmitted, Filtered):
@@ -71,6 +71,15 @@ def changes(engine: Deidentifier, read: Read, transfer_syntax_uid: str, with_key
     explicit = not read.syntax.implicit_vr
     yield from recheck.data_set(found, explicit, scope)
     yield from recheck.claims(explicit, scope)
+
+
+def _patient(instance: Instance) -> bytes:
+    """The pseudonym that the instance's patient has been given: as the ID, or as the name where there was no ID."""
+    pseudonym = instance.facts.get(PATIENT_ID, b"").strip(b" \0")
+    name = instance.facts.get(PATIENT_NAME, b"").strip(b" \0")
+    if pseudonym or not instance.patients.may_be_id(name):
+        return pseudonym or instance.patients.of("", instance)
+    return name
 
 
 class _Recheck:

@@ -114,6 +114,7 @@ class Known:
         self.strong.update(
             profile.words, *(_words(spliced.made.get(tag, b"")) for tag in _CLAIMS), _dates_made(spliced)
         )
+        self.weak.update(*(_words(piece) for piece in spliced.pieces if isinstance(piece, bytes)))
         for leaf in all_:
             if leaf.stop == leaf.start:
                 continue

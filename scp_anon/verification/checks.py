@@ -29,6 +29,7 @@ KEY_LENGTH: Final = 32
 _NO_INSTANCE: Final = frozenset((Reason.NOT_DICOM, Reason.EMPTY))
 _BINARY: Final = frozenset("OB OD OF OL OV OW UN".split())
 _BULK: Final = LONG >> 4
+_HEAD: Final = "preamble or File Meta Information"
 _HASH: Final = 26  # letters and digits: 130 bits
 
 # What an instance is itself, and what it says of others: tag → level.
@@ -111,10 +112,7 @@ class Checker:
     def _result(self, relative: str, buffer: Buffer) -> Checked:
         read, syntax = self._read(buffer)
         found, values = _values(read)
-        findings = [
-            Finding(change.kind, path_text(change.place))
-            for change in changes(self._engine, read, syntax, self._job.key is not None)
-        ]
+        findings = list(self._changes(read, syntax))
         if self._job.against is None:
             findings += _damaged(plain(found, read.buffer), None)
         own: dict[str, Uid] = {}
@@ -129,6 +127,15 @@ class Checker:
                     references[uid, path_text(leaf.place)] = None
         instance = own.get("instance", Uid("", "")).uid
         return Checked(relative, tuple(findings), instance or "?", tuple(own.values()), tuple(references))
+
+    def _changes(self, read: Read, syntax: str) -> Iterator[Finding]:
+        """What the profile would still change in a result."""
+        try:
+            for change in changes(self._engine, read, syntax, self._job.key is not None):
+                yield Finding(change.kind, path_text(change.place))
+        except Undecodable as undecodable:
+            # It would be quarantined. What can be seen without the profile is checked all the same.
+            yield Finding("unreadable", detail=str(undecodable.reason))
 
     def original(self, relative: str) -> Original:
         """Tell which result an original has."""
@@ -186,7 +193,8 @@ class Checker:
             # What was deflated, or had to be normalised, is looked at as it was read, every byte of it.
             content = memoryview(read.buffer)
             hits = set()
-            text: list[Buffer] = [memoryview(buffer)[: read_file_meta(buffer)[1]]]
+            head = bytes(buffer[: read_file_meta(buffer)[1]])
+            text: list[Buffer] = [head]
             position = read.start
             for leaf in (leaf for leaf in values if leaf.stop - leaf.start > _BULK and _is_binary(leaf)):
                 text.append(content[position : leaf.start])
@@ -195,9 +203,11 @@ class Checker:
             hits |= sought.found(b"\n".join([*text, content[position:]]))
             for hit in sorted(hits):
                 only = Sought((hit,))
-                places = [leaf.place for leaf in values if only.found(content[leaf.start : leaf.stop])]
-                for place in dict.fromkeys(places) or ((),):
-                    yield Finding("residual", path_text(known.by[hit]), path_text(place))
+                places = [path_text(leaf.place) for leaf in values if only.found(content[leaf.start : leaf.stop])]
+                if only.found(head):
+                    places.append(_HEAD)
+                for place in dict.fromkeys(places or [""]):
+                    yield Finding("residual", path_text(known.by[hit]), place)
 
     def _opened(self, relative: str) -> AbstractContextManager[tuple[bytes | memoryview, int | None]]:
         against = self._job.against
