@@ -155,7 +155,7 @@ class Sought:
         self._numbers: dict[bytes, Needle] = {}
         self._dates: dict[bytes, Needle] = {}
         self._words: list[tuple[bytes, Needle]] = []
-        self._patterns: list[tuple[bytes, Needle]] = []
+        self._patterns: dict[bytes, Needle] = {}
         for needle in wanted:
             match needle.kind:
                 case "number" | "digits":
@@ -163,9 +163,11 @@ class Sought:
                 case "date":
                     self._dates[needle.content] = needle
                 case "bytes":
-                    self._patterns.append((needle.content, needle))
+                    self._patterns.setdefault(needle.content.lower(), needle)
                 case _:
                     self._words.append((needle.content, needle))
+        letters = set().union(*self._patterns)
+        self._letters = bytes(ord("a" if byte in letters else " ") for byte in range(256))
 
     def found(self, content: Buffer, is_bulk: bool = False) -> set[Needle]:
         """The needles that the bytes hold. `is_bulk`: they are many, and mean something else than text."""
@@ -179,14 +181,21 @@ class Sought:
 
     def _found(self, content: bytes, is_bulk: bool) -> set[Needle]:
         shortest = _SHORTEST_IN_BULK if is_bulk else 0
-        hits = {needle for pattern, needle in self._patterns if len(pattern) >= shortest and pattern in content}
-        plain, wide = _texts(content)
-        for condensed in (plain, wide):
-            if condensed:
-                hits |= self._in_text(condensed, shortest)
+        lower = content.lower()
+        classes = content.translate(_CLASSES)
+        hits = self._in_text(_runs(_PLAIN, classes, lower), shortest)
+        hits |= self._in_text(_runs(_WIDE, classes, lower).replace(b"\0", b""), shortest)
+        if self._patterns:
+            # Of all that may be part of one of them, which of an image is little as well.
+            runs = _LETTERS_IN_BULK if is_bulk else _LETTERS
+            condensed = _runs(runs, lower.translate(self._letters), lower)
+            patterns = self._patterns.items()
+            hits.update(needle for pattern, needle in patterns if len(pattern) >= shortest and pattern in condensed)
         return hits
 
     def _in_text(self, condensed: bytes, shortest: int) -> set[Needle]:
+        if not condensed:
+            return set()
         hits = {
             needle
             for word, needle in self._words
@@ -217,17 +226,15 @@ _CLASSES: Final = bytes(
 )
 _PLAIN: Final = re.compile(rb"aaaa+")
 _WIDE: Final = re.compile(rb"a0a0a0a(?:0a)*")
+_LETTERS: Final = re.compile(rb"aaaa+")
+_LETTERS_IN_BULK: Final = re.compile(rb"aaaaaa+")
 _NUMBERS: Final = re.compile(rb"[0-9][0-9./-]{5,}")
 _DIGITS: Final = re.compile(rb"[0-9]{6,}")
 
 
-def _texts(content: bytes) -> tuple[bytes, bytes]:
-    """What of the bytes may be text, in lower case: as it is, and as UTF-16 has it. Most of an image is neither."""
-    classes = content.translate(_CLASSES)
-    lower = content.lower()
-    plain = b"\0".join([lower[run.start() : run.end()] for run in _PLAIN.finditer(classes)])
-    wide = b"\n".join([lower[run.start() : run.end()] for run in _WIDE.finditer(classes)])
-    return plain, wide.replace(b"\0", b"")
+def _runs(kind: re.Pattern[bytes], classes: bytes, content: bytes) -> bytes:
+    """The parts of `content` that may be text as their classes are, each once. Most of an image is no text."""
+    return b"\n".join({content[run.start() : run.end()] for run in kind.finditer(classes)})
 
 
 def _is_there(word: bytes, kind: str, condensed: bytes) -> bool:
