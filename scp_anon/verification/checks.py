@@ -22,7 +22,7 @@ from scp_anon.dicom.finding import Buffer, Irregular
 from scp_anon.dicom.part10 import read_file_meta
 from scp_anon.dicom.uids import MEDIA_STORAGE_DIRECTORY
 from scp_anon.dicom.walk import PIXELS, FoundElement, Leaf, elements, leaves
-from scp_anon.errors import Filtered, Reason, Undecodable
+from scp_anon.errors import Reason, Undecodable
 from scp_anon.filesystem import opened
 
 KEY_LENGTH: Final = 32
@@ -108,6 +108,9 @@ class Checker:
             return Checked(relative, (Finding("unreadable", detail=str(undecodable.reason)),), "?")
         except OSError as error:
             return Checked(relative, (Finding("unreadable", detail=error.strerror or type(error).__name__),), "?")
+        except Exception as error:
+            # A fault of ours that this file brings out; the message may hold a value, so only its type is told.
+            return Checked(relative, (Finding("unreadable", detail=type(error).__name__),), "?")
 
     def _result(self, relative: str, buffer: Buffer) -> Checked:
         read, syntax = self._read(buffer)
@@ -144,8 +147,8 @@ class Checker:
                 spliced = self._spliced(buffer)
                 values = [leaf for leaf in spliced.leaves() if leaf.tag in _OWN and not leaf.path]
                 raw = {leaf.tag: _uid(spliced.buffer, leaf) for leaf in values}
-        except (Undecodable, Filtered, Irregular, OSError):
-            return Original(relative)
+        except Exception:
+            return Original(relative)  # whatever it is, it is no original that can be compared; `study` says so
         new = {tag: _made(spliced, tag) or uid for tag, uid in raw.items()}
         hashed = tuple(Uid(_OWN[tag], self.hashed(uid)) for tag, uid in raw.items())
         renewed = tuple(Uid(_OWN[tag], uid) for tag, uid in new.items())
@@ -166,14 +169,14 @@ class Checker:
                     known.add(spliced, self._kept)
                     if result is not None:
                         findings += ((result, finding) for finding in self._lost(spliced, result))
-            except (Undecodable, Filtered, Irregular, OSError):
+            except Exception:  # whatever it is: it has not been compared
                 if result is not None:
                     findings.append((result, Finding("not-compared")))
         sought = known.sought()
         for result in (result for _, result in pairs if result is not None):
             try:
                 findings += ((result, finding) for finding in self._residuals(known, sought, result))
-            except (Undecodable, Irregular, OSError):
+            except Exception:  # likewise
                 findings.append((result, Finding("not-compared")))
         return findings
 
