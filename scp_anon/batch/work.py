@@ -27,7 +27,8 @@ from scp_anon.batch.manifest import NAME, Names
 from scp_anon.batch.originals import KEYWORDS, Original
 from scp_anon.deid import Deidentified, Deidentifier, ProfileFile
 from scp_anon.deid.identity import subkey
-from scp_anon.destinations.layout import Layout, values_of
+from scp_anon.destinations.fields import LayoutFields
+from scp_anon.destinations.layout import NUMBER, Layout, values_of
 from scp_anon.dicom.finding import Buffer
 from scp_anon.errors import Filtered, Permanent, Reason, Undecodable
 from scp_anon.filesystem import copy_range, opened
@@ -71,7 +72,8 @@ class Job:
     """What is done with each input: shared by all processes.
 
     `quarantine`: the folder for copies of what cannot be ruled on. `dry_run`: nothing is written.
-    `mapping`, `drift`: UIDs and tags of the originals are told.
+    `mapping`, `drift`: UIDs and tags of the originals are told. `fields`: the file of fields that the layout may have of
+    originals.
     """
 
     key: bytes
@@ -83,6 +85,7 @@ class Job:
     dry_run: bool = False
     mapping: bool = False
     drift: bool = False
+    fields: Path | None = None
 
     @property
     def names(self) -> Names:
@@ -99,7 +102,8 @@ class Worker:
         """Raises ConfigError for a profile or a layout that cannot be meant."""
         self._job = job
         self._deidentifier = Deidentifier(job.key, job.project, job.profile)
-        self._layout = None if job.layout == MIRROR else Layout(job.layout, numbers=True)
+        self._fields = LayoutFields(job.layout, job.fields) if job.fields is not None else None
+        self._layout = None if job.layout == MIRROR or self._fields else Layout(job.layout, numbers=True)
         self._output = str(job.output)
         self._numbers = count()
         self._told: set[object] = set()  # UIDs and tags
@@ -121,7 +125,7 @@ class Worker:
     @property
     def is_numbered(self) -> bool:
         """Whether places have a number to be given."""
-        return self._layout is not None and self._layout.is_numbered
+        return NUMBER in self._job.layout
 
     def head(self) -> Mapping[str, str]:
         """By what the outputs are made."""
@@ -130,7 +134,7 @@ class Worker:
             "profile": profile.digest,
             "key": profile.identity.key_id,
             "project": _digest(self._job.project),
-            "layout": _digest(self._job.layout),
+            "layout": _digest(self._job.layout + (self._job.fields.read_text("utf-8") if self._job.fields else "")),
             "version": VERSION,
         }
 
@@ -195,7 +199,8 @@ class Worker:
 
     def _placed(self, file: Input, outcome: Outcome, buffer: Buffer, result: Deidentified) -> Outcome:
         """The outcome with the place of the result, and with what is to be told of the original."""
-        outcome = outcome._replace(output=self._layout.place_of(result) if self._layout else file.relative)
+        layout = self._fields.layout_of(file.path) if self._fields else self._layout
+        outcome = outcome._replace(output=layout.place_of(result) if layout else file.relative)
         if self._job.mapping:
             pairs = zip(KEYWORDS.values(), _uids(Original(buffer).values(_UIDS)), _new_uids(result), strict=True)
             outcome = outcome._replace(uids=tuple(self._untold(pair for pair in pairs if all(pair))))

@@ -14,7 +14,8 @@ from scp_anon import batch
 from scp_anon.cli.changes import Changes, changed
 from scp_anon.cli.options import Key, Option, Pixels, ProfileName, Project, key_of
 from scp_anon.cli.progress import shown
-from scp_anon.deid import generate_key
+from scp_anon.deid import ProfileFile, generate_key, previewed, with_audit
+from scp_anon.destinations.fields import LayoutFields
 from scp_anon.destinations.layout import DEFAULT, Layout
 from scp_anon.errors import ConfigError
 
@@ -81,12 +82,18 @@ def deid(
     drift: Annotated[
         Path | None, typer.Option(help="The file of attributes known so far: new ones are named, and added.")
     ] = None,
+    fields: Annotated[
+        Path | None, typer.Option(help="A file of fields of the originals that the layout may have.")
+    ] = None,
+    audit: Annotated[
+        Path | None, typer.Option(help="Write down what was and what is, which identifies: see lookup.")
+    ] = None,
     processes: Annotated[int, typer.Option(help="Processes; by default one a core.", min=1)] = os.cpu_count() or 1,
 ) -> None:
     """De-identify files and folders, by the same engine as the node."""
-    place = _layout(layout, by_series)
+    place = _layout(layout, by_series, fields)
     files = batch.inputs(paths, output)
-    for written in (quarantine, mapping, report):
+    for written in (quarantine, mapping, report, audit):
         if written is not None and written != _STANDARD_OUTPUT:
             _check_apart(written, paths, output)
     changes = Changes(
@@ -103,9 +110,9 @@ def deid(
         rules=rules or (),
         keep_private=keep_private,
     )
-    settings = changed(profile, changes)
+    settings = _watched(changed(profile, changes), audit, dry_run)
     told = (mapping is not None, drift is not None)
-    job = batch.Job(key_of(key, not dry_run), project, settings, place, output, quarantine, dry_run, *told)
+    job = batch.Job(key_of(key, not dry_run), project, settings, place, output, quarantine, dry_run, *told, fields)
     alarm = batch.Drift(drift) if drift else None
     counts = batch.Summary()
     with contextlib.ExitStack() as stack:
@@ -124,12 +131,21 @@ def deid(
         raise typer.Exit(1)
 
 
-def _layout(layout: str | None, by_series: bool) -> str:
+def _watched(settings: ProfileFile, audit: Path | None, dry_run: bool) -> ProfileFile:
+    """The profile with the audit that is wanted; for a dry run, one that writes nothing."""
+    if dry_run:
+        return previewed(with_audit(settings, None))
+    return with_audit(settings, audit) if audit is not None else settings
+
+
+def _layout(layout: str | None, by_series: bool, fields: Path | None) -> str:
     """The layout that is wanted. Raises ConfigError."""
     if by_series and layout is not None:
         raise ConfigError("--by-series is a layout: give one of both")
     wanted = _BY_SERIES if by_series else layout or DEFAULT
-    if wanted != batch.MIRROR:
+    if fields is not None:
+        LayoutFields(wanted, fields)
+    elif wanted != batch.MIRROR:
         Layout(wanted, numbers=True)
     return wanted
 

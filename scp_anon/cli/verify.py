@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from scp_anon.cli.options import DEFAULT_KEY, Key, Option, Pixels, ProfileName, Project
-from scp_anon.deid import load_key, load_profile, with_changes
+from scp_anon.deid import load_key, load_profile, previewed, with_audit, with_changes
 from scp_anon.errors import ConfigError
 from scp_anon.verification import Finding, Job, Report
 from scp_anon.verification import verify as run
@@ -36,7 +36,7 @@ def verify(
     processes: Annotated[int, typer.Option(help="Processes; by default one a core.", min=1)] = os.cpu_count() or 1,
 ) -> None:
     """Check de-identified folders: what would still be changed, what is left of the originals, what is broken."""
-    settings = with_changes(load_profile(profile), option or (), pixels)
+    settings = previewed(with_audit(with_changes(load_profile(profile), option or (), pixels), None))
     master = _key(key)
     if against is not None and master is None and not mirror:
         raise ConfigError("--against: without the key results cannot be told by their UIDs: --key FILE, or --mirror")

@@ -195,6 +195,8 @@ class Deidentifier:
         instance = self._instance(read.buffer, read.found, known)
         explicit = not read.syntax.implicit_vr
         pieces, made = splice(read.buffer, read.start, len(read.buffer), explicit, instance, read.found)
+        if self._audit is not None:
+            self._audit.record(read.buffer, read.found, made, explicit, instance.character_sets)
         meta = self._new_meta(instance, read.syntax, read.buffer, read.found)
         return Spliced(meta, read.buffer, read.start, read.syntax, pieces, made)
 

@@ -205,6 +205,14 @@ class Sequential:
         """The number of any patient; whoever is only mentioned gets one too, and keeps it. Raises OSError."""
         return self.find(key)
 
+    def may_be_id(self, value: bytes) -> bool:
+        """A number, by its form."""
+        return not value or (value.startswith(self._prefix) and value[len(self._prefix) :].isdigit())
+
+    def may_be_name(self, value: bytes, instance: Instance) -> bool:
+        """The same as the ID."""
+        return value == instance.patient
+
     def find(self, key: str) -> bytes:
         """The number of any patient, a new one if there is none. Raises OSError."""
         return b"%b%d" % (self._prefix, self._index.number(self._identity.token(key))) if key else b""

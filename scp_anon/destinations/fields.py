@@ -6,7 +6,7 @@ A file says which: `deid --fields FILE`. They are filled into the template befor
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final, Literal, Self
 
@@ -85,8 +85,8 @@ class LayoutFields:
         self._links = _links(settings.links, file.parent) if settings.links is not None else None
         keywords = [section.serial_of or section.date or "" for section in self._fields.values()]
         self._tags = [*keywords, "SpecificCharacterSet"]
-        self.layout = lru_cache(_CACHED)(Layout)
-        Layout(self._filled(dict.fromkeys(self._fields, "x")))  # a fault in the rest of it is told at once
+        self.layout = lru_cache(_CACHED)(partial(Layout, numbers=True))
+        self.layout(self._filled(dict.fromkeys(self._fields, "x")))  # a fault in the rest of it is told at once
 
     def fill(self, source: str | Path) -> str:
         """The template for an original file: with these fields filled in, those of new values still in braces.

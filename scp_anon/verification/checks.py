@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from scp_anon.batch.manifest import NAME as MANIFEST
 from scp_anon.deid import Deidentifier, ProfileFile
 from scp_anon.deid.engine import Read
 from scp_anon.deid.iods import Plain, damage, plain
 from scp_anon.deid.recheck import changes
 from scp_anon.deid.residual import LONG, Kept, Known, Place, Sought, Spliced
+from scp_anon.destinations.folder import TEMPORARIES
 from scp_anon.dicom.dictionary import tag_text
 from scp_anon.dicom.finding import Buffer, Irregular
 from scp_anon.dicom.part10 import read_file_meta
@@ -29,6 +31,7 @@ KEY_LENGTH: Final = 32
 _NO_INSTANCE: Final = frozenset((Reason.NOT_DICOM, Reason.EMPTY))
 _BINARY: Final = frozenset("OB OD OF OL OV OW UN".split())
 _BULK: Final = LONG >> 4
+_OURS: Final = frozenset((MANIFEST, TEMPORARIES))  # what is beside results, and is none
 _HEAD: Final = "preamble or File Meta Information"
 _HASH: Final = 26  # letters and digits: 130 bits
 
@@ -243,6 +246,8 @@ def files_below(folder: Path) -> Iterator[str]:
 
 def _below(folder: str, prefix: str) -> Iterator[str]:
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name in _OURS:
+            continue
         if entry.is_dir(follow_symlinks=False):
             yield from _below(entry.path, f"{prefix}{entry.name}/")
         elif entry.is_file():
