@@ -72,7 +72,7 @@ class Job:
     """What is done with each input: shared by all processes.
 
     `quarantine`: the folder for copies of what cannot be ruled on. `dry_run`: nothing is written.
-    `mapping`, `drift`: UIDs and tags of the originals are told. `fields`: the file of fields that the layout may have of
+    `mapping`, `drift`: UIDs and tags of the originals are told. `fields`: the file of those that the layout may have of
     originals.
     """
 
