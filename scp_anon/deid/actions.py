@@ -9,13 +9,13 @@ a value it raises `Unfit`, and what the rule says for that case is done.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from scp_anon.deid import dates, text
 from scp_anon.deid.dummies import BY_TAG, BY_VR
 from scp_anon.deid.identity import is_hash
-from scp_anon.deid.instance import SINGLE, Instance, Scope, unpadded
+from scp_anon.deid.instance import Instance, Scope, unpadded
 from scp_anon.deid.regex import Expression
 from scp_anon.dicom.elements import DataSet, Items, Value, encode_element
 from scp_anon.dicom.finding import Found
@@ -36,10 +36,6 @@ _NUMBER: Final = rb"[ \0]*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)?[ \0]*"
 NUMBERS: Final = re.compile(_NUMBER + rb"(\\" + _NUMBER + rb")*")
 
 _IMPLICIT_HEADER: Final = 8  # bytes
-# Of these a value on a list of allowed ones is the same with other case, blanks and punctuation.
-_LOOSE: Final = frozenset("CS LO LT PN SH ST UC UT".split())
-_UNCOUNTED: Final = re.compile(r"[\s\-_,.]")
-
 # Longest values in bytes, of ASCII (PS3.5 6.2).
 LONGEST: Final = {"AE": 16, "CS": 16, "LO": 64, "LT": 10240, "PN": 64, "SH": 16, "ST": 1024, "UI": 64}
 
@@ -247,42 +243,10 @@ def substituted(vr: str, expression: Expression, replacement: str) -> Rule:
         match = expression.pattern.search(decoded) if len(decoded) <= expression.longest else None
         if match is None:
             raise Unfit
-        return _encoded(match.expand(replacement), vr, scope)
+        return encoded(match.expand(replacement), vr, scope)
 
     # What comes of it may be anything, so that it cannot be told from what has not been through it.
     return Rule(vr, act, made=lambda scope, value: True)
-
-
-def looked_up(vr: str, rows: Mapping[str, str]) -> Rule:
-    """What a table has for the value."""
-
-    def act(scope: Scope, value: bytes) -> Value:
-        new = rows.get(text.decode(value, scope.character_sets))
-        if new is None:
-            raise Unfit
-        return _encoded(new, vr, scope)
-
-    known = frozenset(rows.values())
-    return Rule(vr, act, made=lambda scope, value: text.decode(value, scope.character_sets) in known)
-
-
-def kept_if_among(vr: str, values: Iterable[str]) -> Rule:
-    """The value stays, if each of its parts is one of these; of texts, case, blanks and - _ , . do not count."""
-    allowed = frozenset(_comparable(vr, value) for value in values)
-    is_single = vr in SINGLE
-
-    def act(scope: Scope, value: bytes) -> Value:
-        decoded = text.decode(value, scope.character_sets)
-        parts = [decoded] if is_single else decoded.split("\\")
-        if decoded and not all(_comparable(vr, part) in allowed for part in parts):
-            raise Unfit
-        return value
-
-    return Rule(vr, act)
-
-
-def _comparable(vr: str, value: str) -> str:
-    return _UNCOUNTED.sub("", value).casefold() if vr in _LOOSE else value.strip(" \0")
 
 
 def noting_dates(rule: Rule) -> Rule:
@@ -390,12 +354,12 @@ def _check_character_set(scope: Scope, value: bytes) -> bytes:
     return value
 
 
-def _encoded(new: str, vr: str, scope: Scope) -> bytes:
+def encoded(new: str, vr: str, scope: Scope) -> bytes:
     """A new text in the character set of its data set. Raises Unfit where that has no such characters."""
     try:
-        encoded = text.encode(new, scope.character_sets)
+        value = text.encode(new, scope.character_sets)
     except UnicodeError:
         raise Unfit from None
     if len(new) > LONGEST.get(vr, len(new)):
         raise Unfit
-    return encoded
+    return value

@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Final
 
-from scp_anon.deid import actions, mmiv
+from scp_anon.deid import actions, mmiv, value_lists
 from scp_anon.deid.actions import KEEP, REMOVE, Rule
 from scp_anon.deid.dummies import BY_TAG, BY_VR
 from scp_anon.deid.instance import Instance
@@ -80,7 +80,7 @@ class Rulebook:
     def _action(self, section: RuleSection, tag: int, vr: str) -> Rule:
         match section.action:
             case "keep" if is_of_values(section):
-                return actions.kept_if_among(vr, allowed_values(section))
+                return value_lists.kept_if_among(vr, allowed_values(section))
             case "keep" | "remove" | "empty" | "dummy" as name:
                 return _plain(name, tag, vr)
             case "replace":
@@ -100,7 +100,7 @@ class Rulebook:
                 value = template(expression.pattern, _needed(section.value, "value"))
                 return actions.substituted(vr, expression, value)
             case "lookup":
-                return actions.looked_up(vr, read_lookup(section.file or Path(_needed(None, "file"))))
+                return value_lists.looked_up(vr, read_lookup(section.file or Path(_needed(None, "file"))))
             case "clean-text":
                 return Rule(vr, self._cleaner().action(vr))
 
