@@ -341,7 +341,9 @@ def test_deid_in_processes_and_runs(tmp_path: Path) -> None:
     for out in ("one", "two"):
         done = scp_anon("deid", str(source), "-o", str(tmp_path / out), *options)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert sorted(path.name for path in (tmp_path / out).iterdir() if path.is_dir()) == [str(1000 + i) for i in range(7)]
+        assert sorted(path.name for path in (tmp_path / out).iterdir() if path.is_dir()) == [
+            str(1000 + i) for i in range(7)
+        ]
         assert len(list((tmp_path / out).rglob("*.dcm"))) == 80
     trees = [{str(path.relative_to(tmp_path / out)) for path in (tmp_path / out).rglob("*")} for out in ("one", "two")]
     assert trees[0] == trees[1]
