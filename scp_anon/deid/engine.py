@@ -143,7 +143,8 @@ class Deidentifier:
 
         `profile`: "basic", the path of a profile file, or what such a file holds (docs/profiles.md). `rules`: keyword
         or tag → a function of yours, which decides before all other rules (see `Attribute`). `residual`: a result that
-        still holds a value that its original is known by is Undecodable. Raises ConfigError for X
+        still holds a value that its original is known by is Undecodable. Raises ConfigError for a short key,
+        for a profile that cannot be meant, and for an audit that others may read.
         """
         settings = load_profile(profile)
         self._identity = Identity(key, project, settings.uids.root)
