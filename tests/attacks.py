@@ -164,18 +164,15 @@ def silent_associations(target: Target) -> None:
 
 def connection_flood(target: Target) -> None:
     """Five hundred at once, most of which are more than one address may have."""
-    peers = []
-    for _ in range(500):
-        sock = socket.socket()
-        sock.bind((ADDRESS, 0))
-        sock.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            sock.connect(("127.0.0.1", target.port))
-        peers.append(sock)
-    # What does not fit the queue of those that wait is for the kernels to settle: not all are told of their end.
-    time.sleep(HANDSHAKE)
-    for sock in peers:
-        sock.close()
+    with contextlib.ExitStack() as peers:
+        for _ in range(500):
+            sock = peers.enter_context(socket.socket())
+            sock.bind((ADDRESS, 0))
+            sock.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                sock.connect(("127.0.0.1", target.port))
+        # What does not fit the queue of those that wait is for the kernels to settle: not all are told of their end.
+        time.sleep(HANDSHAKE)
 
 
 def slow_tls_handshake(target: Target) -> None:

@@ -289,7 +289,7 @@ def test_killed_and_resumed(layout: str, tmp_path: Path) -> None:
         process = start(source, out, key, layout)
         while process.poll() is None and count(out) <= begun:
             time.sleep(0.01)
-        time.sleep(chance.uniform(0, 0.25))
+        time.sleep(chance.uniform(0, 0.1))
         workers = children(process.pid)
         kills += process.poll() is None
         process.kill()

@@ -133,11 +133,11 @@ def normalise(data_set: Buffer, syntax: TransferSyntax) -> tuple[bytes, Transfer
         source = read_dataset(_Metered(data_set, budget), syntax.implicit_vr, syntax.little_endian)
         encoded: list[Buffer] = []
         _, consumed = _encode(source, budget, encoded)
-    except RecursionError:
-        raise Undecodable(Reason.NESTED_TOO_DEEPLY) from None
     except (Undecodable, MemoryError):
         raise
     except Exception as error:
+        if _is_of_nesting(error):
+            raise Undecodable(Reason.NESTED_TOO_DEEPLY) from None
         budget.check()
         # pydicom raises whatever its parts do, with values of the original in the text: only the type is told.
         raise Undecodable(Reason.MALFORMED, type(error).__name__) from None
@@ -146,6 +146,13 @@ def normalise(data_set: Buffer, syntax: TransferSyntax) -> tuple[bytes, Transfer
     if syntax.little_endian and not syntax.implicit_vr:
         return b"".join(encoded), syntax  # encapsulated pixel data stays what it is
     return b"".join(encoded), transfer_syntaxes()[EXPLICIT_VR_LITTLE_ENDIAN]
+
+
+def _is_of_nesting(error: BaseException | None) -> bool:
+    """Whether an error comes of a data set that is nested too deeply; pydicom calls some of them by other names."""
+    while error is not None and not isinstance(error, RecursionError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _encode(source: Dataset, budget: _Budget, parts: list[Buffer]) -> tuple[int, int]:
