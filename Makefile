@@ -11,7 +11,7 @@ serve: .venv/installed
 	$(BIN)/scp-anon serve
 
 test: .venv/installed-test peers
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The real peers that the tests send to and receive from. As root they are installed; else what is missing is named.
 peers:
