@@ -328,7 +328,7 @@ def endless_data_set(target: Target) -> None:
 def replies_never_read(target: Target) -> None:
     """Request after request, until the node cannot say its answers any more: then it has had enough."""
     with target.associated() as peer:
-        peer.socket.settimeout(2 * IDLE + _TOLERANCE)
+        peer.socket.settimeout(4 * IDLE + _TOLERANCE)
         peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 10_000)  # so that it comes to that soon
         with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
             while True:
