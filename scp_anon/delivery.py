@@ -143,7 +143,6 @@ class Sender:
     def _quarantine(self, entry: Entry, reason: Reason, detail: str) -> None:
         log.warning("quarantined", destination=self._name, entry=entry.envelope.id, reason=reason, detail=detail)
         self._spool.quarantine(entry, reason, detail, destination=self._name)
-        metrics.QUARANTINED.add(reason)
         metrics.DELIVERIES.add(self._name, "refused")
 
     def _upcoming(self) -> Iterator[str]:

@@ -70,6 +70,10 @@ class _Transaction(NamedTuple):
     entries: dict[str, list[Entry]]
     until: float
 
+    def every(self) -> Iterator[tuple[str, Entry]]:
+        """Each entry, with its SOP Instance UID: an instance may have come twice."""
+        return ((uid, entry) for uid, entries in self.entries.items() for entry in entries)
+
 
 class Commitments:
     """What a destination has yet to commit to. Shared by its associations, and by those that bring its reports."""
@@ -88,8 +92,7 @@ class Commitments:
     def waiting(self) -> int:
         """How many instances are waited for."""
         with self._lock:
-            every = (entries for transaction in self._transactions.values() for entries in transaction.entries.values())
-            return sum(map(len, every))
+            return sum(1 for transaction in self._transactions.values() for _ in transaction.every())
 
     def settle(self, report: Report) -> None:
         """Do with the entries of a transaction what the destination says. One that is not known is nobody's."""
@@ -97,22 +100,20 @@ class Commitments:
             transaction = self._transactions.pop(report.transaction_uid, None)
         if transaction is None:
             return
-        for uid, entries in transaction.entries.items():
-            for entry in entries:
-                with self._in_hand(entry):
-                    if uid in report.committed:
-                        self._committed(entry)
-                    else:
-                        self._failed(entry, report.failed.get(uid, 0))
+        for uid, entry in transaction.every():
+            with self._in_hand(entry):
+                if uid in report.committed:
+                    self._committed(entry)
+                else:
+                    self._failed(entry, report.failed.get(uid, 0))
 
     def give_up(self, transaction_uid: str) -> None:
         """Whoever was asked did not take the question: send the instances again."""
         with self._lock:
             transaction = self._transactions.pop(transaction_uid, None)
-        for entries in transaction.entries.values() if transaction else ():
-            for entry in entries:
-                with self._in_hand(entry):
-                    self._send_again(entry, "not asked")
+        for _, entry in transaction.every() if transaction else ():
+            with self._in_hand(entry):
+                self._send_again(entry, "not asked")
 
     def expire(self) -> None:
         """Send again what was not answered in time."""
@@ -121,11 +122,10 @@ class Commitments:
             late = [uid for uid, transaction in self._transactions.items() if transaction.until < now]
             expired = [self._transactions.pop(uid) for uid in late]
         for transaction in expired:
-            for entries in transaction.entries.values():
-                for entry in entries:
-                    metrics.COMMITMENTS.add(self._name, "unanswered")
-                    with self._in_hand(entry):
-                        self._send_again(entry, "unanswered")
+            for _, entry in transaction.every():
+                metrics.COMMITMENTS.add(self._name, "unanswered")
+                with self._in_hand(entry):
+                    self._send_again(entry, "unanswered")
 
     @contextmanager
     def _in_hand(self, entry: Entry) -> Iterator[None]:
@@ -149,7 +149,6 @@ class Commitments:
             return
         log.warning("quarantined", destination=self._name, entry=entry.envelope.id, reason=Reason.NOT_COMMITTED)
         self._spool.quarantine(entry, Reason.NOT_COMMITTED, f"{reason:04X}H", destination=self._name)
-        metrics.QUARANTINED.add(Reason.NOT_COMMITTED)
         metrics.DELIVERIES.add(self._name, "refused")
 
     def _send_again(self, entry: Entry, why: str) -> None:

@@ -36,6 +36,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from scp_anon import metrics
 from scp_anon.draft import Draft
 from scp_anon.envelope import Envelope
 from scp_anon.errors import ConfigError, Reason, Refused, SpoolFull
@@ -283,6 +284,7 @@ class Spool:
         path = f"{self._quarantine}/{envelope.name}"
         if _move(entry, path):
             self._sync_directory(self._quarantine)
+        metrics.QUARANTINED.add(reason)
         if destination:
             self.departures[destination].forget(entry.envelope)
         return Entry(envelope, path)

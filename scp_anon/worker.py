@@ -206,7 +206,6 @@ class Workers:
     def _quarantine(self, entry: Entry, reason: Reason, detail: str) -> None:
         log.warning("quarantined", entry=entry.envelope.id, route=entry.envelope.route, reason=reason, detail=detail)
         self._spool.quarantine(entry, reason, detail)
-        metrics.QUARANTINED.add(reason)
 
 
 def _filtered(entry: Entry) -> None:
