@@ -55,12 +55,12 @@ def _inputs(paths: list[Path]) -> Iterator[Input]:
         name = path.name if names[path.name] == 1 else f"{path.name}-{names[path.name]}"
         if path.is_dir():
             place = f"{name}/" if len(paths) > 1 else ""
-            yield from (Input(file, place + file[len(str(path)) :].lstrip("/"), False) for file in _files(str(path)))
+            yield from (Input(file, place + file[len(str(path)) :].lstrip("/"), False) for file in files_in(str(path)))
         else:
             yield Input(str(path), name, True)
 
 
-def _files(folder: str) -> Iterator[str]:
+def files_in(folder: str) -> Iterator[str]:
     """All files below a folder, in the order of their names; links to folders are not followed.
 
     A folder that cannot be listed is yielded itself: it fails as a file that cannot be read does.
@@ -75,7 +75,7 @@ def _files(folder: str) -> Iterator[str]:
     for name, is_folder in entries:
         path = os.path.join(folder, os.fsdecode(name))
         if is_folder:
-            yield from _files(path)
+            yield from files_in(path)
         else:
             yield path
 

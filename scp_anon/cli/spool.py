@@ -74,8 +74,9 @@ def show_quarantine(
     file: ConfigFile = None,
 ) -> None:
     """Show an entry: its envelope, and the tags, VRs and lengths of its data set. Values only if asked for."""
-    for entry in _chosen(_inspection(file).quarantined(), [identifier], False):
-        _show_entry(entry, show_values, config.load(file).key.file)
+    settings = config.load(file)
+    for entry in _chosen(Inspection(settings.spool.path).quarantined(), [identifier], False):
+        _show_entry(entry, show_values, settings.key.file)
 
 
 @quarantine.command("release")

@@ -5,13 +5,13 @@ What is said of them is kinds and tags. No value of an original leaves a check, 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from scp_anon.batch.files import files_in
 from scp_anon.batch.manifest import NAME as MANIFEST
 from scp_anon.deid import Deidentifier, ProfileFile
 from scp_anon.deid.engine import Read
@@ -241,17 +241,10 @@ def files_below(folder: Path) -> Iterator[str]:
     if not folder.is_dir():
         yield ""
         return
-    yield from _below(str(folder), "")
-
-
-def _below(folder: str, prefix: str) -> Iterator[str]:
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.name in _OURS:
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _below(entry.path, f"{prefix}{entry.name}/")
-        elif entry.is_file():
-            yield f"{prefix}{entry.name}"
+    for path in files_in(str(folder)):
+        relative = path[len(str(folder)) :].lstrip("/")
+        if _OURS.isdisjoint(relative.split("/")):
+            yield relative
 
 
 def _values(read: Read) -> tuple[list[FoundElement], list[Leaf]]:

@@ -10,11 +10,11 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
-from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
 from scp_anon import log
+from scp_anon.batch import context
 from scp_anon.errors import ConfigError
 from scp_anon.verification.checks import Checker, Finding, Job, Uid, files_below
 from scp_anon.verification.index import Index
@@ -113,9 +113,7 @@ class _Pool:
         _Worker.start(job)
         self.checker = _Worker.checker
         self._processes = processes
-        # A fork has the engine that has just been made.
-        context = get_context("fork" if "fork" in get_all_start_methods() else None)
-        self._pool = ProcessPoolExecutor(processes, context, _Worker.start, (job,)) if processes > 1 else None
+        self._pool = ProcessPoolExecutor(processes, context(), _Worker.start, (job,)) if processes > 1 else None
 
     def __enter__(self) -> _Pool:
         return self
