@@ -162,7 +162,7 @@ SOMETHING: Final = {"UI": "1.2.3", "DA": "20200101", "TM": "10", "DT": "20200101
 
 
 def test_needs_are_those_of_the_types() -> None:
-    """The shipped table says the same as that of the types, for every row whose code asks for no IOD."""
+    """They are what our own reading of the types says, for every row whose code asks for no IOD."""
     expected: dict[tuple[int, int], dict[str, str]] = {}
     rows = {row.tag: row.basic for row in attribute_rows() if row.basic in ("D", "Z", "U")}
     of_classes = set(iod_of_sop_class().values()) - {"basic-directory"}
@@ -172,8 +172,8 @@ def test_needs_are_those_of_the_types() -> None:
                 by = expected.setdefault((tag, route[-1] if route else 0), {})
                 code = "U" if rows[tag] == "U" else {"1": "D", "2": "Z"}[kind[0]]
                 by[iod] = "D" if by.get(iod) == "D" else code
-    shipped = {place: {iod: by[iod] for iod in by.keys() & of_classes} for place, by in iod_needs().items()}
-    assert {place: by for place, by in shipped.items() if by} == expected
+    needs = {place: {iod: by[iod] for iod in by.keys() & of_classes} for place, by in iod_needs().items()}
+    assert {place: by for place, by in needs.items() if by} == expected
 
 
 @pytest.mark.parametrize("iod", ["ct-image", "mr-image", "enhanced-ct-image", "rt-plan", "comprehensive-sr"])

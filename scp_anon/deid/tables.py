@@ -124,7 +124,13 @@ def iod_actions() -> dict[tuple[int, int], dict[str, str]]:
     "*" stands for every IOD. Besides the conditional codes it has the places where an X or Z of Table E.1-1 meets an
     attribute of Type 1 or 2, which E.1.1 has us fill or empty.
     """
-    return _by_place("iod-actions.csv.gz")
+    result: dict[tuple[int, int], dict[str, str]] = {}
+    content = gzip.decompress((files(__package__) / "standard" / "iod-actions.csv.gz").read_bytes()).decode("ascii")
+    for row in csv.DictReader(io.StringIO(content)):
+        enclosing = parse_tag(row["enclosing_sequence"]) if row["enclosing_sequence"] else 0
+        place = result.setdefault((parse_tag(row["tag"]), enclosing), {})
+        place.update(dict.fromkeys(row["iods"].split(), row["action"]))
+    return result
 
 
 @cache
@@ -133,23 +139,21 @@ def iod_needs() -> dict[tuple[int, int], dict[str, str]]:
 
     Of rows with an unconditional D, Z or U, whose code asks for no IOD; of all others `iod_actions` tells.
     """
-    return _by_place("iod-needs.csv.gz")
+    rows = {row.tag: row.basic for row in attribute_rows() if row.basic in ("D", "Z", "U")}
+    result: dict[tuple[int, int], dict[str, str]] = {}
+    for iod, places in iod_types().items():
+        for (route, tag), kind in places.items():
+            if tag in rows:
+                by = result.setdefault((tag, route[-1] if route else 0), {})
+                code = "U" if rows[tag] == "U" else {"1": "D", "2": "Z"}[kind[0]]
+                by[iod] = "D" if by.get(iod) == "D" else code  # of several places the strictest
+    return result
 
 
 @cache
 def ruled() -> frozenset[int]:
     """The attributes that are not simply kept: those with a row of either list."""
     return frozenset(row.tag for row in (*attribute_rows(), *unlisted_rows()))
-
-
-def _by_place(name: str) -> dict[tuple[int, int], dict[str, str]]:
-    result: dict[tuple[int, int], dict[str, str]] = {}
-    content = gzip.decompress((files(__package__) / "standard" / name).read_bytes()).decode("ascii")
-    for row in csv.DictReader(io.StringIO(content)):
-        enclosing = parse_tag(row["enclosing_sequence"]) if row["enclosing_sequence"] else 0
-        place = result.setdefault((parse_tag(row["tag"]), enclosing), {})
-        place.update(dict.fromkeys(row["iods"].split(), row["action"]))
-    return result
 
 
 @cache
