@@ -22,6 +22,7 @@ from scp_anon import log, metrics
 from scp_anon.announcements import Announcements, Reports
 from scp_anon.config import Config
 from scp_anon.errors import ConfigError
+from scp_anon.network.occupancy import Occupancy
 from scp_anon.network.scp import bind, occupancy_of
 from scp_anon.parts import Delivering, Operating, Part, Parts, Receiving
 from scp_anon.plan import Plan
@@ -64,6 +65,7 @@ class Node:
         log.start(config.log.level)
         self.plan = Plan(config)
         self.listeners: dict[Address, socket.socket] = {}
+        self._occupancy: Occupancy | None = None
         self._listen(config)
         self.announcements = Announcements()
         self.reports = Reports()
@@ -114,6 +116,11 @@ class Node:
             [self.listeners[section.address, section.port] for section in config.listen],
             self.listeners[operations.address, operations.port] if operations is not None else None,
         )
+
+    def occupancy(self, processes: int) -> Occupancy:
+        """The table of connections for the plan in force; what is open since before a reload counts."""
+        self._occupancy = occupancy_of(self.plan.limits, processes, self._occupancy)
+        return self._occupancy
 
     def close(self) -> None:
         """Listen no more."""
@@ -193,7 +200,7 @@ def _all_parts(node: Node) -> Parts:
     spool = plan.spool()
     listeners, operations = node.sockets()
     copies = [listener.dup() for listener in listeners]  # the server closes its own
-    occupancy = occupancy_of(plan.limits).of_process(0)
+    occupancy = node.occupancy(1).of_process(0)
     parts: list[Part] = [
         Receiving(plan, spool, copies, occupancy, plan.config.workers, node.reports),
         Delivering(plan, spool, node.reports),
@@ -216,7 +223,7 @@ def _roles(node: Node) -> Sequence[Role]:
     listeners, operations = node.sockets()
     count = plan.config.processes
     threads = -(-plan.config.workers // count)
-    occupancy = occupancy_of(plan.limits, count)
+    occupancy = node.occupancy(count)
 
     def receive(number: int, ending: Ending) -> None:
         if operations is not None:

@@ -345,6 +345,19 @@ def test_reload_ends_no_association(node: Node, tmp_path: Path) -> None:
     assert node.end() == 0
 
 
+def test_associations_of_before_a_reload_count(node: Node) -> None:
+    """For the limit of the new configuration, too, until they end."""
+    with Requestor(peer(node.port), [CT]):
+        node.config["limits"] = {"associations": 1}
+        for count in (1, 2):
+            reload(node)
+            eventually(partial(has_loaded, node, count))
+        eventually(lambda: rejected(node, AE_TITLE))
+        time.sleep(0.5)
+        assert rejected(node, AE_TITLE)
+    eventually(lambda: not rejected(node, AE_TITLE))
+
+
 def test_there_is_one_delivery_however_often_it_is_reloaded(tmp_path: Path) -> None:
     """The next one begins when the first has sent what it has in hand, also if another reload comes in between."""
     going_on = threading.Event()

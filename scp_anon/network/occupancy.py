@@ -3,6 +3,8 @@
 A table in memory that every process has, with slots for each, which only that one writes: who the connection is from,
 as a hash, and whether it is an association. A lock on a file without a name makes it one step to look and to take a
 place; the kernel gives it up for a process that dies with it.
+
+A node that is reloaded has a new table, which counts the connections in those before it as well, until they have ended.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Final
 
 _WORD: Final = 8
@@ -25,13 +28,16 @@ _ASSOCIATION: Final = 1 << 63
 class Occupancy:
     """The table. It is made before the processes are."""
 
-    def __init__(self, limit: int, per_address: int, slots: int, processes: int = 1) -> None:
+    def __init__(
+        self, limit: int, per_address: int, slots: int, processes: int = 1, earlier: Occupancy | None = None
+    ) -> None:
         """`limit`: of associations, `per_address`: of connections from one address, in all processes together.
 
-        `slots`: connections that one process can have.
+        `slots`: connections that one process can have. `earlier`: what is in that table counts, too.
         """
         self.limit, self.per_address, self.slots = limit, per_address, slots
         self.table = memoryview(mmap.mmap(-1, _WORD * slots * processes)).cast("Q")
+        self._earlier = [table for table in earlier._tables() if any(table)] if earlier is not None else []
         self._lock = _nameless() if processes > 1 else None
         if self._lock is not None:
             weakref.finalize(self, os.close, self._lock)
@@ -44,6 +50,17 @@ class Occupancy:
         """A process has died, and its connections with it."""
         for slot in range(number * self.slots, (number + 1) * self.slots):
             self.table[slot] = 0
+
+    def connections(self, who: int) -> int:
+        """How many connections an address has, by its hash; for use while `locked`."""
+        return sum(word & ~_ASSOCIATION == who for word in chain.from_iterable(self._tables()))
+
+    def associations(self) -> int:
+        """How many connections are associations; for use while `locked`."""
+        return sum(word >= _ASSOCIATION for word in chain.from_iterable(self._tables()))
+
+    def _tables(self) -> list[memoryview[int]]:
+        return [self.table, *self._earlier]
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -70,7 +87,7 @@ class OwnOccupancy:
         """Take a slot for a connection; None if its address has as many as it may, or all slots are taken."""
         who = _hash(address)
         with self._lock, self._all.locked():
-            if not self._free or sum(word & ~_ASSOCIATION == who for word in self._all.table) >= self._all.per_address:
+            if not self._free or self._all.connections(who) >= self._all.per_address:
                 return None
             slot = self._free.pop()
             self._all.table[slot] = who
@@ -79,7 +96,7 @@ class OwnOccupancy:
     def associate(self, slot: int) -> bool:
         """Make a connection an association, if the limit allows; returns whether it does."""
         with self._lock, self._all.locked():
-            if sum(word >= _ASSOCIATION for word in self._all.table) >= self._all.limit:
+            if self._all.associations() >= self._all.limit:
                 return False
             self._all.table[slot] |= _ASSOCIATION
             return True

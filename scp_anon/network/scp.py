@@ -24,9 +24,9 @@ _HANDSHAKES: Final = 64
 _LEAVE_TO_OTHERS: Final = 0.01  # seconds that a process with more connections than another leaves it to that one
 
 
-def occupancy_of(limits: Limits, processes: int = 1) -> Occupancy:
-    """The table of connections that goes with these limits."""
-    return Occupancy(limits.associations, limits.per_address, limits.associations + _HANDSHAKES, processes)
+def occupancy_of(limits: Limits, processes: int = 1, earlier: Occupancy | None = None) -> Occupancy:
+    """The table of connections that goes with these limits; those in an `earlier` one count, too."""
+    return Occupancy(limits.associations, limits.per_address, limits.associations + _HANDSHAKES, processes, earlier)
 
 
 class Server:
