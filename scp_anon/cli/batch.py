@@ -11,8 +11,8 @@ from typing import IO, Annotated, Final
 import typer
 
 from scp_anon import batch
-from scp_anon.cli.changes import Changes, changed
-from scp_anon.cli.options import Key, Option, Pixels, ProfileName, Project, key_of
+from scp_anon.cli.changes import Changes, changed, taking_changes
+from scp_anon.cli.options import Key, Project, key_of
 from scp_anon.cli.progress import shown
 from scp_anon.deid import ProfileFile, generate_key, previewed, with_audit
 from scp_anon.destinations.fields import LayoutFields
@@ -29,36 +29,11 @@ def keygen(file: Annotated[Path, typer.Argument(help="The key file to make; it m
     typer.echo(f"{file}: made; keep a copy in a safe place")
 
 
+@taking_changes
 def deid(
     paths: Annotated[list[Path], typer.Argument(metavar="IN...", help="DICOM files, and folders of them.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to; made if missing.")],
-    profile: ProfileName = "basic",
-    option: Option = None,
-    pixels: Pixels = None,
-    modalities: Annotated[str | None, typer.Option(help="Take these only, as MR,CT; any other is quarantined.")] = None,
-    admit: Annotated[
-        list[str] | None,
-        typer.Option(help="An entry of a profile's admit, before its own: '{when: ..., then: ...}'; may be repeated."),
-    ] = None,
-    patient_id: Annotated[str | None, typer.Option(help="The Patient ID and Patient's Name of all.")] = None,
-    site: Annotated[str | None, typer.Option(help="The profile's variable site.")] = None,
-    site_id: Annotated[str | None, typer.Option(help="The profile's variable siteid.")] = None,
-    event: Annotated[str | None, typer.Option(help="The profile's variable event.")] = None,
-    shift_days: Annotated[int | None, typer.Option(help="Move dates by so many days, or back.")] = None,
-    uids: Annotated[str | None, typer.Option(help="keyed, or mmiv: UIDs and hashes as that tool makes them.")] = None,
-    rules: Annotated[
-        list[Path] | None,
-        typer.Option(help="More rules, before the profile's: a profile file, or another tool's JSON."),
-    ] = None,
-    tag_change: Annotated[
-        list[str] | None, typer.Option("--tag-change", help="gggg,eeee=TEXT, before all rules; may be repeated.")
-    ] = None,
-    regex_change: Annotated[
-        list[str] | None, typer.Option(help="gggg,eeee=REGEX: the value is what is in its groups; may be repeated.")
-    ] = None,
-    keep_private: Annotated[
-        bool, typer.Option("--keep-private", help="UNSAFE: keep all private attributes, whatever is in them.")
-    ] = False,
+    changes: Changes,
     key: Key = None,
     project: Project = "demo",
     layout: Annotated[
@@ -96,21 +71,7 @@ def deid(
     for written in (quarantine, mapping, report, audit):
         if written is not None and written != _STANDARD_OUTPUT:
             _check_apart(written, paths, output)
-    changes = Changes(
-        options=option or (),
-        pixels=pixels,
-        modalities=modalities,
-        admit=admit or (),
-        patient_id=patient_id,
-        variables={"site": ("--site", site), "siteid": ("--site-id", site_id), "event": ("--event", event)},
-        shift_days=shift_days,
-        uids=uids,
-        tag_change=tag_change or (),
-        regex_change=regex_change or (),
-        rules=rules or (),
-        keep_private=keep_private,
-    )
-    settings = _watched(changed(profile, changes), audit, dry_run)
+    settings = _watched(changed(changes), audit, dry_run)
     told = (mapping is not None, drift is not None)
     job = batch.Job(key_of(key, not dry_run), project, settings, place, output, quarantine, dry_run, *told, fields)
     alarm = batch.Drift(drift) if drift else None

@@ -1,15 +1,21 @@
-"""What options of `deid` change in a profile: each is what a profile file could say as well."""
+"""The options of a command that change a profile: each is what a profile file could say as well.
+
+They are listed once, here: a command that takes `Changes` has them all, so that what one makes the other can check.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Any, Final, get_type_hints
 
 import typer
 import yaml
 
+from scp_anon.cli.options import Option, Pixels, ProfileName
 from scp_anon.deid import ProfileFile, load_profile, with_changes, with_settings
 from scp_anon.errors import ConfigError
 from scp_anon.exchange import import_file, regex_tag_change, tag_change
@@ -24,24 +30,65 @@ _ALL_PRIVATE: Final = {"private": "*", "action": "keep"}
 class Changes:
     """The options, as they were given."""
 
-    options: Iterable[str] = ()
-    pixels: str | None = None
-    modalities: str | None = None
-    admit: Iterable[str] = ()
-    patient_id: str | None = None
-    variables: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
-    """Variable → option and value."""
-    shift_days: int | None = None
-    uids: str | None = None
-    tag_change: Iterable[str] = ()
-    regex_change: Iterable[str] = ()
-    rules: Iterable[Path] = ()
-    keep_private: bool = False
+    profile: ProfileName = "basic"
+    option: Option = None
+    pixels: Pixels = None
+    modalities: Annotated[str | None, typer.Option(help="Take these only, as MR,CT; any other is quarantined.")] = None
+    admit: Annotated[
+        list[str] | None,
+        typer.Option(help="An entry of a profile's admit, before its own: '{when: ..., then: ...}'; may be repeated."),
+    ] = None
+    patient_id: Annotated[str | None, typer.Option(help="The Patient ID and Patient's Name of all.")] = None
+    site: Annotated[str | None, typer.Option(help="The profile's variable site.")] = None
+    site_id: Annotated[str | None, typer.Option(help="The profile's variable siteid.")] = None
+    event: Annotated[str | None, typer.Option(help="The profile's variable event.")] = None
+    shift_days: Annotated[int | None, typer.Option(help="Move dates by so many days, or back.")] = None
+    uids: Annotated[str | None, typer.Option(help="keyed, or mmiv: UIDs and hashes as that tool makes them.")] = None
+    rules: Annotated[
+        list[Path] | None,
+        typer.Option(help="More rules, before the profile's: a profile file, or another tool's JSON."),
+    ] = None
+    tag_change: Annotated[list[str] | None, typer.Option(help="gggg,eeee=TEXT, before all rules; may be repeated.")] = (
+        None
+    )
+    regex_change: Annotated[
+        list[str] | None, typer.Option(help="gggg,eeee=REGEX: the value is what is in its groups; may be repeated.")
+    ] = None
+    keep_private: Annotated[
+        bool, typer.Option("--keep-private", help="UNSAFE: keep all private attributes, whatever is in them.")
+    ] = False
+
+    @property
+    def variables(self) -> Mapping[str, tuple[str, str | None]]:
+        """Variable → option and value."""
+        return {"site": ("--site", self.site), "siteid": ("--site-id", self.site_id), "event": ("--event", self.event)}
 
 
-def changed(profile: str, changes: Changes) -> ProfileFile:
-    """The profile of that name, with the changes. Raises ConfigError."""
-    settings = with_changes(load_profile(profile), changes.options, changes.pixels)
+def taking_changes(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of `Changes` in the place of its parameter `changes`."""
+    hints = get_type_hints(Changes, include_extras=True)
+    named = inspect.Parameter.KEYWORD_ONLY
+    options = [
+        inspect.Parameter(field.name, named, default=field.default, annotation=hints[field.name])
+        for field in fields(Changes)
+    ]
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        parameters += options if name == "changes" else [parameter.replace(kind=named)]
+
+    @functools.wraps(command)
+    def taken(**given: Any) -> None:
+        command(changes=Changes(**{option.name: given.pop(option.name) for option in options}), **given)
+
+    # Where typer looks for the options of a command.
+    taken.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # every function may have one
+    taken.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return taken
+
+
+def changed(changes: Changes) -> ProfileFile:
+    """The profile that is named, with the changes. Raises ConfigError."""
+    settings = with_changes(load_profile(changes.profile), changes.option or (), changes.pixels)
     found: dict[str, object] = {}
     if changes.modalities is not None:
         found["modalities"] = [name.strip().upper() for name in changes.modalities.split(",")]
@@ -73,11 +120,11 @@ def _with_rules(settings: ProfileFile, changes: Changes) -> ProfileFile:
         ("--tag-change", changes.tag_change, tag_change),
         ("--regex-change", changes.regex_change, regex_tag_change),
     ):
-        for text in texts:
+        for text in texts or ():
             variables.update(dict.fromkeys(_OF_OPTIONS, ""))
             rules.append(read(text))
             _check(option, {"rules": [rules[-1]], "variables": variables})
-    for path in changes.rules:
+    for path in changes.rules or ():
         more = _rules_of(path)
         rules.extend(rule.model_dump(exclude_unset=True) for rule in more.rules)
         variables.update(more.variables)

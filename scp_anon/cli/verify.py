@@ -12,8 +12,9 @@ import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from scp_anon.cli.options import DEFAULT_KEY, Key, Option, Pixels, ProfileName, Project
-from scp_anon.deid import load_key, load_profile, previewed, with_audit, with_changes
+from scp_anon.cli.changes import Changes, changed, taking_changes
+from scp_anon.cli.options import DEFAULT_KEY, Project
+from scp_anon.deid import load_key, previewed, with_audit
 from scp_anon.errors import ConfigError
 from scp_anon.verification import Finding, Job, Report
 from scp_anon.verification import verify as run
@@ -21,22 +22,21 @@ from scp_anon.verification import verify as run
 _SHOWN_EVERY: Final = 0.1  # seconds
 
 
+@taking_changes
 def verify(
     output: Annotated[list[Path], typer.Argument(metavar="OUT...", help="Folders of de-identified files.")],
+    changes: Changes,
     against: Annotated[Path | None, typer.Option(help="The originals: what of their values is left?")] = None,
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Results have the places of their originals; else UIDs tell, by the key.")
     ] = False,
-    profile: ProfileName = "basic",
-    option: Option = None,
-    pixels: Pixels = None,
-    key: Key = None,
+    key: Annotated[Path | None, typer.Option(help="The key; without it var/key, if it is there.")] = None,
     project: Project = "demo",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     processes: Annotated[int, typer.Option(help="Processes; by default one a core.", min=1)] = os.cpu_count() or 1,
 ) -> None:
     """Check de-identified folders: what would still be changed, what is left of the originals, what is broken."""
-    settings = previewed(with_audit(with_changes(load_profile(profile), option or (), pixels), None))
+    settings = previewed(with_audit(changed(changes), None))
     master = _key(key)
     if against is not None and master is None and not mirror:
         raise ConfigError("--against: without the key results cannot be told by their UIDs: --key FILE, or --mirror")
