@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from scp_anon.deid import actions, cleaning
 from scp_anon.deid.actions import KEEP, REMOVE, REMOVE_NOTED, Rule
@@ -315,11 +315,21 @@ def _method_code(name: str) -> DataSet:
 
 
 def _digest(settings: ProfileFile) -> str:
-    """Eight digits that tell this set of rules, and what we replace values with, from every other."""
-    content = hashlib.sha256(settings.model_dump_json(exclude={"audit"}).encode())
+    """Eight digits that tell this set of rules, and what we replace values with, from every other.
+
+    What files say counts, not where they are: the same profile is named by another path from another folder.
+    """
+    files = (settings.vocabulary, settings.safe_private, *(section.file for section in settings.rules))
+    content = hashlib.sha256(settings.model_dump_json(exclude=_PLACES).encode())
     content.update(repr((EDITION, sorted(BY_VR.items()), sorted(BY_TAG.items()))).encode())
-    paths = (settings.vocabulary, settings.safe_private, *(section.file for section in settings.rules))
-    for path in paths:
-        if path is not None and path.is_file():
-            content.update(path.read_bytes())
+    for path in files:
+        said = path.read_bytes() if path is not None and path.is_file() else None
+        content.update(b"-" if said is None else hashlib.sha256(said).digest())
     return content.hexdigest()[:8]
+
+
+_PLACES: Final[dict[str, Any]] = {
+    **dict.fromkeys(("audit", "vocabulary", "safe_private"), True),
+    "patients": {"file"},
+    "rules": {"__all__": {"file"}},
+}
