@@ -1,16 +1,20 @@
-"""The processes of a run: files go to them some at a time, outcomes come back in the order of the files."""
+"""The processes of a run: files go to them some at a time, what becomes of them comes back in their order."""
 
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.context import BaseContext
-from typing import Final
+from typing import Final, TypeVar
 
 from scp_anon.batch.files import Input
 from scp_anon.batch.work import Job, Outcome, Worker
@@ -18,8 +22,10 @@ from scp_anon.errors import Reason
 
 _CHUNK: Final = 32  # files that are handed to a process at a time
 _AHEAD: Final = 4  # chunks that wait for each process
+_LOOK: Final = 0.5  # seconds between looks whether the parent process is there
 
-Chunk = list[Input | Outcome]
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 def context() -> BaseContext:
@@ -32,56 +38,88 @@ def run(job: Job, files: Iterable[Input | Outcome], processes: int) -> Generator
 
     What is an outcome already passes through. A file that ends the process that works on it is quarantined.
     """
+    return spread(files, processes, _outcome, _ended, partial(Worker.start, job))
+
+
+def spread(
+    items: Iterable[T],
+    processes: int,
+    work: Callable[[T], U],
+    ended: Callable[[T], U],
+    start: Callable[[], None],
+    chunk_size: int = _CHUNK,
+) -> Generator[U]:
+    """What `work` makes of each item, in as many processes, in their order. Memory stays flat.
+
+    `start` is called in each process first; where one is enough it is this one, which has started. `ended`: what
+    becomes of an item that ends the process that works on it.
+    """
     if processes == 1:
-        for file in files:
-            yield file if isinstance(file, Outcome) else Worker.current.outcome(file)
+        yield from map(work, items)
         return
-    remaining = iter(files)
-    ahead: deque[tuple[Chunk, Future[list[Outcome]]]] = deque()
-    lost: deque[Chunk] = deque()
+    remaining = iter(items)
+    ahead: deque[tuple[list[T], Future[list[U]]]] = deque()
+    lost: deque[list[T]] = deque()
     while True:
-        with _pool(job, processes) as pool:
-            ahead.extend((chunk, pool.submit(_outcomes, chunk)) for chunk in lost)
+        with _pool(processes, start) as pool:
+            ahead.extend((chunk, pool.submit(_all, work, chunk)) for chunk in lost)
             lost.clear()
             while not lost:
-                while len(ahead) < processes * _AHEAD and (chunk := list(islice(remaining, _CHUNK))):
-                    ahead.append((chunk, pool.submit(_outcomes, chunk)))
+                while len(ahead) < processes * _AHEAD and (chunk := list(islice(remaining, chunk_size))):
+                    ahead.append((chunk, pool.submit(_all, work, chunk)))
                 if not ahead:
                     return
                 chunk, future = ahead.popleft()
                 try:
-                    outcomes = future.result()
+                    made = future.result()
                 except BrokenExecutor:
                     lost.extend((chunk, *(waiting for waiting, _ in ahead)))
                     ahead.clear()
                 else:
-                    yield from outcomes
-        for file in lost.popleft():
-            yield _alone(job, file)
+                    yield from made
+        for item in lost.popleft():
+            try:
+                with _pool(1, start) as pool:
+                    made = pool.submit(_all, work, [item]).result()
+            except BrokenExecutor:
+                made = [ended(item)]
+            yield from made
 
 
 @contextmanager
-def _pool(job: Job, processes: int) -> Iterator[ProcessPoolExecutor]:
+def _pool(processes: int, start: Callable[[], None]) -> Iterator[ProcessPoolExecutor]:
     """Processes for the time of the block; what has not been begun by then is given up."""
-    pool = ProcessPoolExecutor(processes, context(), Worker.start, (job, os.getpid()))
+    pool = ProcessPoolExecutor(processes, context(), _begin, (os.getpid(), start))
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _outcomes(files: Chunk) -> list[Outcome]:
-    """What became of some files, in one of the processes."""
-    return [file if isinstance(file, Outcome) else Worker.current.outcome(file) for file in files]
+def _begin(parent: int, start: Callable[[], None]) -> None:
+    """Begin one of the processes, whose end is to be that of its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told as well, and decides
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    start()
 
 
-def _alone(job: Job, file: Input | Outcome) -> Outcome:
-    """What became of a file that may be one that ends the process that works on it."""
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended, by which nobody is left to take what it does."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
+    os._exit(1)
+
+
+def _all(work: Callable[[T], U], chunk: list[T]) -> list[U]:
+    """What is made of some items, in one of the processes."""
+    return [work(item) for item in chunk]
+
+
+def _outcome(file: Input | Outcome) -> Outcome:
+    return file if isinstance(file, Outcome) else Worker.current.outcome(file)
+
+
+def _ended(file: Input | Outcome) -> Outcome:
     if isinstance(file, Outcome):
         return file
-    try:
-        with _pool(job, 1) as pool:
-            return pool.submit(_outcomes, [file]).result()[0]
-    except BrokenExecutor:
-        ended = Outcome(file.path, "quarantined", None, str(Reason.TOO_MANY_ATTEMPTS), 0)
-        return Worker.current.set_aside(ended)
+    return Worker.current.set_aside(Outcome(file.path, "quarantined", None, str(Reason.TOO_MANY_ATTEMPTS), 0))

@@ -11,9 +11,6 @@ import errno
 import gc
 import hashlib
 import os
-import signal
-import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -41,7 +38,6 @@ _UIDS: Final = frozenset(KEYWORDS)
 _REMEMBERED: Final = 1 << 16  # UIDs and tags that need not be told again
 _HEAD: Final = 1 << 16
 T = TypeVar("T")
-_LOOK: Final = 0.5  # seconds between looks whether the parent process is there
 
 Status = Literal["delivered", "filtered", "quarantined", "failed", "skipped"]
 
@@ -109,15 +105,9 @@ class Worker:
         self._told: set[object] = set()  # UIDs and tags
 
     @classmethod
-    def start(cls, job: Job, parent: int = 0) -> None:
-        """Make the engine of this process, unless it has it already; and let libraries be silent.
-
-        `parent`: the process whose end is to be that of this one.
-        """
+    def start(cls, job: Job) -> None:
+        """Make the engine of this process, unless it has it already; and let libraries be silent."""
         log.silence_libraries()
-        if parent:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told as well, and decides
-            threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
         if not hasattr(cls, "current") or cls.current._job is not job:
             cls.current = cls(job)
             gc.freeze()  # what has been compiled stays: the collector need not look at it again and again
@@ -262,10 +252,3 @@ def _copy(source: str, target: str) -> None:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-
-
-def _end_with(parent: int) -> None:
-    """End this process when its parent has ended, by which nobody is left to take what it does."""
-    while os.getppid() == parent:
-        time.sleep(_LOOK)
-    os._exit(1)
