@@ -60,13 +60,14 @@ def _inputs(paths: list[Path]) -> Iterator[Input]:
             yield Input(str(path), name, True)
 
 
-def files_in(folder: str) -> Iterator[str]:
+def files_in(folder: str, with_links: bool = False) -> Iterator[str]:
     """All files below a folder, in the order of their names; links to folders are not followed.
 
-    A folder that cannot be listed is yielded itself: it fails as a file that cannot be read does.
+    A folder that cannot be listed is yielded itself: it fails as a file that cannot be read does. So are, `with_links`,
+    links to folders, and links that lead nowhere.
     """
     try:
-        found = _entries(folder)
+        found = _entries(folder, with_links)
         first = list(islice(found, _IN_MEMORY + 1))
         entries = iter(sorted(first)) if len(first) <= _IN_MEMORY else _sorted(chain(first, found))
     except OSError:
@@ -75,18 +76,18 @@ def files_in(folder: str) -> Iterator[str]:
     for name, is_folder in entries:
         path = os.path.join(folder, os.fsdecode(name))
         if is_folder:
-            yield from files_in(path)
+            yield from files_in(path, with_links)
         else:
             yield path
 
 
-def _entries(folder: str) -> Iterator[tuple[bytes, bool]]:
+def _entries(folder: str, with_links: bool) -> Iterator[tuple[bytes, bool]]:
     """The names in a folder, and whether each is a folder itself; what is neither that nor a file is left out."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 yield os.fsencode(entry.name), True
-            elif entry.is_file():
+            elif entry.is_file() or (with_links and (entry.is_dir() or not os.path.exists(entry.path))):
                 yield os.fsencode(entry.name), False
 
 

@@ -31,7 +31,7 @@ Kind: TypeAlias = Literal["present", "not-empty", "not-dummy", "not-replaced", "
 _HEADER: Final = 8
 _TERMS: Final = frozenset((b"REMOVED", b"MODIFIED", b"UNMODIFIED"))
 # How the version and the key begin in (0012,0063): another version is no fault, nor a key that is not at hand.
-_VERSION: Final = b"scp-anon "
+VERSION: Final = b"scp-anon "
 _KEY: Final = b"key "
 Overrides: TypeAlias = "Mapping[int, Rule] | None"
 
@@ -137,8 +137,8 @@ class _Recheck:
         assert isinstance(wanted, bytes)  # of VR LO
         present = [part.strip(b" \0") for part in bytes(self._buffer[value:end]).split(b"\\")]
         for method in wanted.split(b"\\"):
-            if method.startswith(_VERSION):
-                is_there = any(part.startswith(_VERSION) for part in present)
+            if method.startswith(VERSION):
+                is_there = any(part.startswith(VERSION) for part in present)
             else:
                 is_there = method in present or (method.startswith(_KEY) and not self._with_key)
             if not is_there:

@@ -68,16 +68,25 @@ def read_file_meta(buffer: Buffer) -> tuple[FileMeta, int]:
     """
     if not len(buffer):
         raise Undecodable(Reason.EMPTY)
-    start = 132 if bytes(buffer[128:132]) == b"DICM" else 0
-    try:
-        values, end = _group_two(buffer, start)
-    except StructError:
-        raise Undecodable(Reason.TRUNCATED if start else Reason.NOT_DICOM, "file meta information") from None
+    values, _, end = read_group_two(buffer)
     uids = (values.get(element, b"").rstrip(b"\0 ").decode("ascii", "replace") for element in (2, 3, 0x10))
     meta = FileMeta(*uids)
     if not meta.transfer_syntax_uid:
         meta = meta._replace(transfer_syntax_uid=_guessed_transfer_syntax(buffer, end))
     return meta, end
+
+
+def read_group_two(buffer: Buffer) -> tuple[dict[int, bytes], int, int]:
+    """The elements of File Meta Information by their element numbers, where they begin (0: no prefix), and end.
+
+    Raises `Undecodable`: NOT_DICOM, or TRUNCATED.
+    """
+    start = 132 if bytes(buffer[128:132]) == b"DICM" else 0
+    try:
+        values, end = _group_two(buffer, start)
+    except StructError:
+        raise Undecodable(Reason.TRUNCATED if start else Reason.NOT_DICOM, "file meta information") from None
+    return values, start, end
 
 
 def _group_two(buffer: Buffer, pos: int) -> tuple[dict[int, bytes], int]:

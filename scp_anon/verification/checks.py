@@ -5,16 +5,21 @@ What is said of them is kinds and tags. No value of an original leaves a check, 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from secrets import token_bytes
+from typing import Final, NamedTuple, TypeAlias
 
 from scp_anon.batch.files import files_in
 from scp_anon.batch.manifest import NAME as MANIFEST
 from scp_anon.deid import Deidentifier, ProfileFile
 from scp_anon.deid.engine import Read
+from scp_anon.deid.identity import KEY_BYTES
+from scp_anon.deid.instance import PATIENT_ID, STUDY_INSTANCE_UID
 from scp_anon.deid.iods import Plain, damage, plain
 from scp_anon.deid.recheck import changes
 from scp_anon.deid.residual import LONG, Kept, Known, Place, Sought, Spliced
@@ -26,17 +31,26 @@ from scp_anon.dicom.uids import MEDIA_STORAGE_DIRECTORY
 from scp_anon.dicom.walk import PIXELS, FoundElement, Leaf, elements, leaves
 from scp_anon.errors import Reason, Undecodable
 from scp_anon.filesystem import opened
+from scp_anon.verification.comparison import BINARY, Encoded, differences
+from scp_anon.verification.head import SOP_CLASS_UID, SOP_INSTANCE_UID, faults
 
-KEY_LENGTH: Final = 32
 _NO_INSTANCE: Final = frozenset((Reason.NOT_DICOM, Reason.EMPTY))
-_BINARY: Final = frozenset("OB OD OF OL OV OW UN".split())
 _BULK: Final = LONG >> 4
 _OURS: Final = frozenset((MANIFEST, TEMPORARIES))  # what is beside results, and is none
+_SUFFIX: Final = ".dcm"  # what is called so is to be an instance
+_PATH: Final = "name of the file or a folder"
 _HEAD: Final = "preamble or File Meta Information"
 _HASH: Final = 26  # letters and digits: 130 bits
 
 # What an instance is itself, and what it says of others: tag → level.
-_OWN: Final = {0x00080018: "instance", 0x0020000D: "study", 0x0020000E: "series", 0x00200052: "frame"}
+_SERIES_INSTANCE_UID: Final = 0x0020000E
+_OWN: Final = {
+    SOP_INSTANCE_UID: "instance",
+    STUDY_INSTANCE_UID: "study",
+    _SERIES_INSTANCE_UID: "series",
+    0x00200052: "frame",
+}
+_TOLD: Final = frozenset((SOP_CLASS_UID, PATIENT_ID, *_OWN))
 _REFERENCES: Final = {0x00081155: "instance", 0x30060024: "frame", 0x300600C2: "frame"}
 
 
@@ -60,6 +74,14 @@ class Uid(NamedTuple):
     uid: str
 
 
+class Whole(NamedTuple):
+    """A study or series, and what it is of: a patient, under the key, or a study."""
+
+    level: str
+    uid: str
+    of: str
+
+
 class Checked(NamedTuple):
     """A result: `sop_instance_uid` is empty where it is no instance. `references`: by the path that they are at."""
 
@@ -68,6 +90,7 @@ class Checked(NamedTuple):
     sop_instance_uid: str = ""
     own: tuple[Uid, ...] = ()
     references: tuple[tuple[Uid, str], ...] = ()
+    wholes: tuple[Whole, ...] = ()
 
 
 class Original(NamedTuple):
@@ -80,9 +103,17 @@ class Original(NamedTuple):
     hashed: tuple[Uid, ...] = ()
 
 
+# Results and what was found in them; originals with their results, None for one that has none.
+Findings: TypeAlias = list[tuple[str, Finding]]
+Pairs: TypeAlias = Sequence[tuple[str, str | None]]
+
+
 @dataclass(frozen=True)
 class Job:
-    """What is checked. Without a `key` nothing is told that needs one. `mirror`: results are where originals were."""
+    """What is checked. Without a `key` nothing is told that needs one. `mirror`: results are where originals were.
+
+    `salt`: the key of this run, where there is no other.
+    """
 
     key: bytes | None
     project: str
@@ -90,6 +121,12 @@ class Job:
     output: Path
     against: Path | None = None
     mirror: bool = False
+    salt: bytes = field(default_factory=partial(token_bytes, KEY_BYTES), repr=False)
+
+    @property
+    def compares(self) -> bool:
+        """Whether originals can be de-identified again, and results compared with that."""
+        return self.against is not None and self.key is not None
 
 
 class Checker:
@@ -97,7 +134,7 @@ class Checker:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._engine = Deidentifier(job.key or bytes(KEY_LENGTH), job.project, job.profile)
+        self._engine = Deidentifier(job.key or job.salt, job.project, job.profile)
         self._kept = Kept.of(self._engine.profile)
 
     def result(self, relative: str) -> Checked:
@@ -106,7 +143,7 @@ class Checker:
             with opened(self._job.output / relative) as (buffer, _):
                 return self._result(relative, buffer)
         except Undecodable as undecodable:
-            if undecodable.reason in _NO_INSTANCE:
+            if undecodable.reason in _NO_INSTANCE and not relative.lower().endswith(_SUFFIX):
                 return Checked(relative)
             return Checked(relative, (Finding("unreadable", detail=str(undecodable.reason)),), "?")
         except OSError as error:
@@ -118,30 +155,45 @@ class Checker:
     def _result(self, relative: str, buffer: Buffer) -> Checked:
         read, syntax = self._read(buffer)
         found, values = _values(read)
-        findings = list(self._changes(read, syntax))
+        # A rule may depend on what only the original tells: where there is one, that decides.
+        findings = [] if self._job.compares else [finding for finding, _ in self._changes(read, syntax)]
         if self._job.against is None:
             findings += _damaged(plain(found, read.buffer), None)
-        own: dict[str, Uid] = {}
+        uids = {leaf.tag: _uid(read.buffer, leaf) for leaf in values if not leaf.path and leaf.tag in _TOLD}
+        findings += (Finding(kind, path) for kind, path in faults(buffer, uids))
         references: dict[tuple[Uid, str], None] = {}
         for leaf in values:
-            level = _OWN.get(leaf.tag)
-            if level is not None and not leaf.path:
-                own[level] = Uid(level, _uid(read.buffer, leaf))
-            elif level is not None or leaf.tag in _REFERENCES:
-                uid = Uid(level or _REFERENCES[leaf.tag], _uid(read.buffer, leaf))
-                if uid.uid:
-                    references[uid, path_text(leaf.place)] = None
-        instance = own.get("instance", Uid("", "")).uid
-        return Checked(relative, tuple(findings), instance or "?", tuple(own.values()), tuple(references))
+            level = _REFERENCES.get(leaf.tag) or (_OWN.get(leaf.tag) if leaf.path else None)
+            if level is not None and (uid := _uid(read.buffer, leaf)):
+                references[Uid(level, uid), path_text(leaf.place)] = None
+        own = tuple(Uid(level, uids[tag]) for tag, level in _OWN.items() if tag in uids)
+        study, patient = uids.get(STUDY_INSTANCE_UID, ""), self.hashed(uids.get(PATIENT_ID, ""))
+        wholes = (Whole("study", study, patient), Whole("series", uids.get(_SERIES_INSTANCE_UID, ""), study))
+        instance = uids.get(SOP_INSTANCE_UID) or "?"
+        return Checked(relative, tuple(findings), instance, own, tuple(references), wholes)
 
-    def _changes(self, read: Read, syntax: str) -> Iterator[Finding]:
-        """What the profile would still change in a result."""
+    def without_original(self, result: str) -> Findings:
+        """Tell of a result that no original is known of what the profile would still change in it."""
+        return [(result, finding) for finding in (Finding("no-original"), *self._alone(result))]
+
+    def _alone(self, result: str) -> list[Finding]:
+        """What the profile would still change in a result that cannot be compared, if that has not been told yet."""
+        if not self._job.compares:
+            return []
+        try:
+            with opened(self._job.output / result) as (buffer, _):
+                return [finding for finding, _ in self._changes(*self._read(buffer))]
+        except Exception:
+            return []  # whatever it is, `result` has told of it
+
+    def _changes(self, read: Read, syntax: str) -> Iterator[tuple[Finding, Place]]:
+        """What the profile would still change in a result, and where."""
         try:
             for change in changes(self._engine, read, syntax, self._job.key is not None):
-                yield Finding(change.kind, path_text(change.place))
+                yield Finding(change.kind, path_text(change.place)), change.place
         except Undecodable as undecodable:
             # It would be quarantined. What can be seen without the profile is checked all the same.
-            yield Finding("unreadable", detail=str(undecodable.reason))
+            yield Finding("unreadable", detail=str(undecodable.reason)), ()
 
     def original(self, relative: str) -> Original:
         """Tell which result an original has."""
@@ -161,35 +213,60 @@ class Checker:
         """A UID as one may write it down: under the key."""
         return self._engine.profile.identity.hash(f"verify:{uid}", _HASH).decode("ascii")
 
-    def study(self, pairs: Sequence[tuple[str, str | None]]) -> list[tuple[str, Finding]]:
+    def study(self, pairs: Pairs) -> Findings:
         """Compare the originals of a study with their results, None for one that has none: result and finding."""
         known = Known()
-        findings: list[tuple[str, Finding]] = []
+        compared: dict[str, list[Finding]] = {}
         for original, result in pairs:
-            try:
-                with self._opened(original) as (buffer, _):
-                    spliced = self._spliced(buffer)
-                    known.add(spliced, self._kept)
-                    if result is not None:
-                        findings += ((result, finding) for finding in self._lost(spliced, result))
-            except Exception:  # whatever it is: it has not been compared
-                if result is not None:
-                    findings.append((result, Finding("not-compared")))
+            with suppress(Exception):  # whatever it is: it has not been compared
+                found = self._learnt(known, original, result)
+                # Two originals may have the same UID: then a result is that of one of them.
+                if result is not None and (result not in compared or len(found) < len(compared[result])):
+                    compared[result] = found
         sought = known.sought()
-        for result in (result for _, result in pairs if result is not None):
+        findings: Findings = []
+        for result in dict.fromkeys(result for _, result in pairs if result is not None):
+            told = compared.get(result)
+            if told is None:
+                told = [Finding("not-compared"), *self._alone(result)]
             try:
-                findings += ((result, finding) for finding in self._residuals(known, sought, result))
+                told += self._residuals(known, sought, result)
             except Exception:  # likewise
-                findings.append((result, Finding("not-compared")))
+                told.append(Finding("not-compared"))
+            findings += ((result, finding) for finding in dict.fromkeys(told))
         return findings
 
-    def _lost(self, spliced: Spliced, result: str) -> list[Finding]:
-        """What a result lacks for its IOD that its original had."""
+    def _learnt(self, known: Known, original: str, result: str | None) -> list[Finding]:
+        """Add to what is known of the originals of a study; compares one with its result."""
+        with self._opened(original) as (buffer, _):
+            spliced = self._spliced(buffer)
+            known.add(spliced, self._kept)
+            return self._compared(spliced, result) if result is not None else []
+
+    def _compared(self, spliced: Spliced, result: str) -> list[Finding]:
+        """What a result lacks for its IOD that its original had, and where it is not what its original becomes."""
         explicit = not spliced.syntax.implicit_vr
         before = plain(elements(spliced.buffer, spliced.start, len(spliced.buffer), explicit), spliced.buffer)
         with opened(self._job.output / result) as (buffer, _):
-            read, _ = self._read(buffer)
-            return _damaged(plain(_values(read)[0], read.buffer), before)
+            read, syntax = self._read(buffer)
+            found = _damaged(plain(_values(read)[0], read.buffer), before)
+            told = {finding.path for finding in found}
+            if self._job.compares:
+                found += (each for each in self._different(spliced, read, syntax) if each.path not in told)
+        return found
+
+    def _different(self, spliced: Spliced, read: Read, syntax: str) -> Iterator[Finding]:
+        """Where a result is not what its original becomes: what would be changed there, if that can be told."""
+        places = differences(spliced, Encoded(read.buffer, read.start, not read.syntax.implicit_vr))
+        if not places:
+            return
+        told = {}
+        for finding, place in self._changes(read, syntax):
+            about = [each for each in places if each == place[: len(each)] or place == each[: len(place)]]
+            if about:
+                yield finding
+                told.update(dict.fromkeys(about))
+        yield from (Finding("differs", path_text(place)) for place in places if place not in told)
 
     def _residuals(self, known: Known, sought: Sought, result: str) -> Iterator[Finding]:
         """The values of originals that a result still holds."""
@@ -200,7 +277,8 @@ class Checker:
             content = memoryview(read.buffer)
             hits = set()
             head = bytes(buffer[: read_file_meta(buffer)[1]])
-            text: list[Buffer] = [head]
+            name = os.fsencode(result)
+            text: list[Buffer] = [name, head]
             position = read.start
             for leaf in (leaf for leaf in values if leaf.stop - leaf.start > _BULK and _is_binary(leaf)):
                 text.append(content[position : leaf.start])
@@ -210,8 +288,7 @@ class Checker:
             for hit in sorted(hits):
                 only = Sought((hit,))
                 places = [path_text(leaf.place) for leaf in values if only.found(content[leaf.start : leaf.stop])]
-                if only.found(head):
-                    places.append(_HEAD)
+                places += [place for place, part in ((_HEAD, head), (_PATH, name)) if only.found(part)]
                 for place in dict.fromkeys(places or [""]):
                     yield Finding("residual", path_text(known.by[hit]), place)
 
@@ -241,9 +318,9 @@ def files_below(folder: Path) -> Iterator[str]:
     if not folder.is_dir():
         yield ""
         return
-    for path in files_in(str(folder)):
+    for path in files_in(str(folder), with_links=True):
         relative = path[len(str(folder)) :].lstrip("/")
-        if _OURS.isdisjoint(relative.split("/")):
+        if relative.split("/")[0] not in _OURS:
             yield relative
 
 
@@ -261,7 +338,7 @@ def _damaged(result: Plain, original: Plain | None) -> list[Finding]:
 
 
 def _is_binary(leaf: Leaf) -> bool:
-    return leaf.vr in _BINARY or leaf.tag in PIXELS
+    return leaf.vr in BINARY or leaf.tag in PIXELS
 
 
 def _uid(buffer: Buffer, leaf: Leaf) -> str:

@@ -16,16 +16,25 @@ from typing import Final, NamedTuple, Self
 from scp_anon.verification.checks import Checked, Original, Uid
 
 _SCHEMA: Final = """
-    CREATE TABLE result (relative TEXT PRIMARY KEY, uid TEXT) WITHOUT ROWID;
+    CREATE TABLE result (relative TEXT PRIMARY KEY, uid TEXT, study TEXT) WITHOUT ROWID;
     CREATE TABLE own (level TEXT, uid TEXT, PRIMARY KEY (level, uid)) WITHOUT ROWID;
     CREATE TABLE was (level TEXT, uid TEXT, PRIMARY KEY (level, uid)) WITHOUT ROWID;
     CREATE TABLE reference (level TEXT, uid TEXT, path TEXT, example TEXT, count INTEGER,
         PRIMARY KEY (level, uid, path)) WITHOUT ROWID;
+    CREATE TABLE whole (level TEXT, uid TEXT, of TEXT, example TEXT, PRIMARY KEY (level, uid, of)) WITHOUT ROWID;
     CREATE TABLE original (relative TEXT PRIMARY KEY, uid TEXT, study TEXT) WITHOUT ROWID;
 """
 _PAIRS: Final = "SELECT original.study, original.relative, result.relative FROM original LEFT JOIN result ON {on} "
-_BY_UID: Final = "result.uid = original.uid"
+# An instance that is there in two studies has a result in each.
+_BY_UID: Final = (
+    "result.uid = original.uid AND (result.study = original.study OR NOT EXISTS "
+    "(SELECT 1 FROM result AS other WHERE other.uid = original.uid AND other.study = original.study))"
+)
 _BY_PLACE: Final = "result.relative = original.relative"
+_DUPLICATES: Final = (
+    "SELECT count(DISTINCT result.relative) - max(1, count(DISTINCT original.relative)) AS more, max(result.relative) "
+    "FROM result LEFT JOIN original ON {on} WHERE result.uid != '?' GROUP BY result.uid HAVING more > 0 ORDER BY 2"
+)
 _OTHERS: Final = "SELECT relative FROM result WHERE NOT EXISTS (SELECT 1 FROM original WHERE {on}) ORDER BY relative"
 
 
@@ -58,8 +67,11 @@ class Index:
     def add_result(self, checked: Checked) -> None:
         """Remember a result that is an instance."""
         run = self._database.execute
-        run("INSERT INTO result VALUES (?, ?)", (checked.relative, checked.sop_instance_uid))
+        study = next((own.uid for own in checked.own if own.level == "study"), "")
+        run("INSERT INTO result VALUES (?, ?, ?)", (checked.relative, checked.sop_instance_uid, study))
         self._database.executemany("INSERT OR IGNORE INTO own VALUES (?, ?)", checked.own)
+        wholes = [(*whole, checked.relative) for whole in checked.wholes if whole.uid]
+        self._database.executemany("INSERT OR IGNORE INTO whole VALUES (?, ?, ?, ?)", wholes)
         rows = [(uid.level, uid.uid, path, checked.relative) for uid, path in checked.references]
         self._database.executemany(
             "INSERT INTO reference VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET count = count + 1", rows
@@ -73,7 +85,7 @@ class Index:
 
     def index(self) -> None:
         """Make what follows fast; all results and originals are known."""
-        self._database.execute("CREATE INDEX by_uid ON result (uid)")
+        self._database.execute("CREATE INDEX by_uid ON result (uid, study)")
         self._database.execute("CREATE INDEX by_original ON original (uid)")
 
     def studies(self) -> Iterator[list[tuple[str, str | None]]]:
@@ -93,6 +105,18 @@ class Index:
         query = f"SELECT count(*) FROM original WHERE NOT EXISTS (SELECT 1 FROM result WHERE {self._on})"  # noqa: S608 - no value in it
         row: tuple[int] = self._database.execute(query).fetchone()
         return row[0]
+
+    def duplicates(self) -> Iterator[tuple[int, str]]:
+        """How many results too many have the same SOP Instance UID, more than originals; and one of them."""
+        rows: Iterator[tuple[int, str]] = self._database.execute(_DUPLICATES.format(on=self._on))
+        return rows
+
+    def mixed(self) -> Iterator[tuple[str, str]]:
+        """The studies of more than one patient, and the series of more than one study: the level, and a file."""
+        rows: Iterator[tuple[str, str]] = self._database.execute(
+            "SELECT level, max(example) FROM whole GROUP BY level, uid HAVING count(*) > 1 ORDER BY 1, 2"
+        )
+        return rows
 
     def unresolved(self) -> Iterator[tuple[Uid, Dangling]]:
         """The references to what is in no result."""

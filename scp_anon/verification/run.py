@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import gc
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from scp_anon import log
-from scp_anon.batch import context
-from scp_anon.errors import ConfigError
-from scp_anon.verification.checks import Checker, Finding, Job, Uid, files_below
+from scp_anon.batch.pool import spread
+from scp_anon.errors import ConfigError, Reason
+from scp_anon.verification.checks import Checked, Checker, Finding, Findings, Job, Original, Pairs, Uid, files_below
 from scp_anon.verification.index import Index
 
 _CHUNK: Final = 32  # files that are handed to a process at a time
-_AHEAD: Final = 4  # chunks that wait for each process
+_IS_OF: Final = {"study": "(0010,0020)", "series": "(0020,000D)"}  # which attribute tells
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -69,10 +67,10 @@ def verify(job: Job, processes: int, progress: Progress = lambda what: None) -> 
         raise ConfigError(f"{job.output}: is not a folder")
     report = Report()
     with ExitStack() as stack:
-        pool = stack.enter_context(_Pool(job, processes))
+        pool = _Pool(job, processes)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scp-anon-")))
         index = stack.enter_context(Index(folder, job.mirror))
-        for checked in pool.map(Checker.result, files_below(job.output)):
+        for checked in pool.map(Checker.result, files_below(job.output), _ended_by_result):
             if checked.sop_instance_uid:
                 report.results += 1
                 index.add_result(checked)
@@ -83,21 +81,28 @@ def verify(job: Job, processes: int, progress: Progress = lambda what: None) -> 
             progress("results")
         if job.against is not None:
             _compare(job.against, pool, index, report, progress)
+        else:
+            index.index()
+            for level, example in index.mixed():
+                report.add(Finding("mixed", _IS_OF[level]), example)
+        for times, example in index.duplicates():
+            report.add(Finding("duplicate", "(0008,0018)"), example, times)
     return report
 
 
 def _compare(against: Path, pool: _Pool, index: Index, report: Report, progress: Progress) -> None:
     """What only the originals can tell."""
-    for original in pool.map(Checker.original, files_below(against)):
+    for original in pool.map(Checker.original, files_below(against), Original):
         report.originals += 1
         index.add_original(original)
         progress("originals")
     index.index()
     report.without_result = index.without_result()
-    for result in index.without_original():
-        report.add(Finding("no-original"), result)
-    for findings in pool.map(Checker.study, index.studies(), 1):
-        for result, finding in findings:
+    for told in pool.map(Checker.without_original, index.without_original(), _ended_alone):
+        for result, finding in told:
+            report.add(finding, result)
+    for told in pool.map(Checker.study, index.studies(), _ended_by_study, 1):
+        for result, finding in told:
             report.add(finding, result)
         progress("studies")
     for uid, dangling in index.unresolved():
@@ -106,39 +111,35 @@ def _compare(against: Path, pool: _Pool, index: Index, report: Report, progress:
             report.add(Finding("unresolved", dangling.path), dangling.example, dangling.times)
 
 
+def _ended_by_result(relative: str) -> Checked:
+    return Checked(relative, (Finding("unreadable", detail=str(Reason.TOO_MANY_ATTEMPTS)),), "?")
+
+
+def _ended_alone(result: str) -> Findings:
+    return [(result, Finding("no-original"))]
+
+
+def _ended_by_study(pairs: Pairs) -> Findings:
+    return [(result, Finding("not-compared")) for _, result in pairs if result is not None]
+
+
 class _Pool:
     """The processes, each with an engine of its own, and one here."""
 
     def __init__(self, job: Job, processes: int) -> None:
         _Worker.start(job)
         self.checker = _Worker.checker
-        self._processes = processes
-        self._pool = ProcessPoolExecutor(processes, context(), _Worker.start, (job,)) if processes > 1 else None
+        self._start, self._processes = partial(_Worker.start, job), processes
 
-    def __enter__(self) -> _Pool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def map(self, check: Callable[[Checker, T], U], items: Iterable[T], chunk: int = _CHUNK) -> Iterator[U]:
-        """What a method of the checker says of each item, in their order."""
-        if self._pool is None:
-            yield from (check(self.checker, item) for item in items)
-            return
-        remaining = iter(items)
-        ahead: deque[Future[list[U]]] = deque()
-        while True:
-            while len(ahead) < self._processes * _AHEAD and (batch := list(islice(remaining, chunk))):
-                ahead.append(self._pool.submit(_checked, check, batch))
-            if not ahead:
-                return
-            yield from ahead.popleft().result()
+    def map(
+        self, check: Callable[[Checker, T], U], items: Iterable[T], ended: Callable[[T], U], chunk_size: int = _CHUNK
+    ) -> Iterator[U]:
+        """What a method of the checker says of each item, in their order; `ended`: if that ends its process."""
+        return spread(items, self._processes, partial(_checked, check), ended, self._start, chunk_size)
 
 
-def _checked(check: Callable[[Checker, Any], U], batch: list[Any]) -> list[U]:
-    return [check(_Worker.checker, item) for item in batch]
+def _checked(check: Callable[[Checker, T], U], item: T) -> U:
+    return check(_Worker.checker, item)
 
 
 class _Worker:
