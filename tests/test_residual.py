@@ -213,8 +213,8 @@ def test_chance_in_pixels_is_no_residual() -> None:
     """Random bytes hold no words of six letters, whatever their number; four letters do not count there."""
     content = random.Random(1).randbytes(4 << 20)  # noqa: S311 - nothing secret
     sought = Sought(needles(0x00100010, "PN", b"Meyr^Ilse=Zwiebelkraut^Bo", b""))
-    assert not sought.found(content, is_bulk=True)
-    assert {hit.content for hit in sought.found(content + b" zwiebelkraut ", is_bulk=True)} == {b"zwiebelkraut"}
+    assert not sought.found(content, kind="pixels")
+    assert {hit.content for hit in sought.found(content + b" zwiebelkraut ", kind="pixels")} == {b"zwiebelkraut"}
 
 
 @pytest.mark.parametrize("place", [0, 1, (1 << 20) - 6, (1 << 20) - 1, 1 << 20, (3 << 20) - 20])
@@ -222,7 +222,7 @@ def test_wherever_in_a_long_value(place: int) -> None:
     """No word is lost between the pieces in which long values are looked at."""
     content = bytearray(3 << 20)
     content[place : place + 12] = b"zwiebelkraut"
-    assert Sought((Needle("word", b"zwiebelkraut"),)).found(bytes(content), is_bulk=True)
+    assert Sought((Needle("word", b"zwiebelkraut"),)).found(bytes(content), kind="pixels")
 
 
 def test_short_names_only_as_words() -> None:

@@ -8,11 +8,13 @@ standard, and for UTF-16.
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple, TypeAlias
+from urllib.parse import quote
 
 from scp_anon.deid import text
 from scp_anon.deid.cleaning import IDS, PHONES
@@ -49,6 +51,7 @@ _SHORTEST_TIME: Final = 10
 _SHORTEST_PATTERN: Final = 4
 _LONGEST_VALUE: Final = 1 << 16
 _DATE: Final = re.compile(r"(\d{4})(\d\d)(\d\d)")
+_FEWEST_DIGITS: Final = 3  # of an identifier of several parts: else they may be words
 _FEW: Final = 2  # letters that a word is made of: XXXX is no name
 # What names a class, a code or a coding scheme is the same for all.
 NOT_OF_INSTANCES: Final = frozenset(
@@ -110,6 +113,17 @@ def _name(value: str) -> Iterator[Needle]:
         whole = "^".join(components).rstrip("^")
         if whole.isascii() and len(whole) > SHORTEST_FREE and "^" in whole and len(set(whole)) > SHORTEST_WORD:
             yield Needle("word", whole.lower().encode("ascii"))
+        yield from _short_name([component.lower() for component in components[:2]])
+
+
+def _short_name(parts: list[str]) -> Iterator[Needle]:
+    """A name of which one part is too short to be looked for by itself: both, one beside the other."""
+    if len(parts) < 2 or min(map(len, parts)) >= SHORTEST_WORD or not all(part.isascii() and part for part in parts):
+        return
+    if sum(map(len, parts)) < SHORTEST_FREE or all(map(_is_common, parts)):
+        return
+    for one, two in (parts, reversed(parts)):
+        yield from (Needle("bytes", f"{one}{mark}{two}".encode("ascii")) for mark in (" ", ", ", "_"))
 
 
 def _word(word: str) -> Iterator[Needle]:
@@ -132,16 +146,35 @@ def _identifier(value: str) -> Iterator[Needle]:
         joined = folded.encode("ascii")
         if len(folded) >= SHORTEST_WORD and not folded.isdigit() and not _is_common(folded) and " " not in folded:
             yield Needle("word", joined)
+        yield from _parted(folded)
     else:
         yield from (Needle("bytes", pattern) for pattern in _patterns(value))
     yield from _digits(value)
     yield from _digits(re.sub(r"[\s()/+.-]", "", value))
 
 
+def _parted(folded: str) -> Iterator[Needle]:
+    """An identifier of several parts: as it is, where there are blanks in it, and without what is between them."""
+    parts = _IN_WORDS.findall(folded)
+    numbers = sum(len(part) for part in parts if part.isdigit())
+    joined = "".join(parts)
+    if len(parts) < 2 or len(joined) < SHORTEST_FREE or numbers < _FEWEST_DIGITS or joined.isdigit():
+        return
+    yield Needle("word", joined.encode("ascii"))
+    if " " in folded:
+        yield Needle("bytes", folded.encode("ascii"))
+
+
 def _digits(value: str, kind: Kind = "number") -> Iterator[Needle]:
     for digits in _IN_DIGITS.findall(value):
         if digits.strip("0"):
-            yield Needle(kind, digits.encode("ascii"))
+            yield Needle(kind, unpadded_number(digits.encode("ascii")))
+
+
+def unpadded_number(value: bytes) -> bytes:
+    """A number without the zeros before it, if enough is left of it to be one."""
+    short = value.lstrip(b"0")
+    return short if len(short) >= _SHORTEST_NUMBER and value.isdigit() else value
 
 
 def _free(value: str) -> Iterator[Needle]:
@@ -159,12 +192,7 @@ def _date(value: str) -> Iterator[Needle]:
     match = _DATE.match(value)
     if match is None or match[0] in _NO_DATES:
         return
-    year, month, day = match.groups()
-    forms = [year + month + day]
-    forms += [f"{year}{mark}{month}{mark}{day}" for mark in "-./"]
-    forms += [f"{day}{mark}{month}{mark}{year}" for mark in "-./"]
-    forms += [f"{month}{mark}{day}{mark}{year}" for mark in "-/"]
-    yield from (Needle("date", form.encode("ascii")) for form in forms)
+    yield Needle("date", match[0].encode("ascii"))
 
 
 @lru_cache(8192)
@@ -174,8 +202,11 @@ def _is_common(word: str) -> bool:
 
 
 def _patterns(word: str) -> Iterator[bytes]:
-    """The bytes of a word of other letters than ASCII's, in every character set that has them."""
+    """The bytes of a word of other letters than ASCII's, in every character set that has them, and as web pages do."""
     forms = dict.fromkeys((word, word.upper(), word.lower(), word.title()))
+    for form in forms:
+        yield from (quote(form).encode("ascii"), quote(form).replace("%", "=").encode("ascii"))
+        yield from (json.dumps(form)[1:-1].encode("ascii"), form.encode("ascii", "xmlcharrefreplace"))
     for form in (form for each in forms for form in (each, unicodedata.normalize("NFD", each))):
         for encoding in _ENCODINGS:
             try:

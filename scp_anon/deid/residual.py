@@ -15,9 +15,10 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
-from scp_anon.deid.needles import NOT_OF_INSTANCES, SHORTEST_FREE, Needle, needles
+from scp_anon.deid.disguises import decoded, inflated, joined, spelt_dates, written_dates
+from scp_anon.deid.needles import NOT_OF_INSTANCES, SHORTEST_FREE, Needle, needles, unpadded_number
 from scp_anon.deid.splice import Piece
 from scp_anon.dicom.dictionary import tag_text
 from scp_anon.dicom.finding import Buffer, Irregular
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from scp_anon.deid.profile import Profile
 
 Place: TypeAlias = tuple[int, ...]
+Content: TypeAlias = Literal["text", "binary", "pixels"]
 
 # From this size on, pixels are not looked into where a delivery waits; an attribute's binary value is looked into
 # with less trust, as chance makes any four letters of so many bytes.
@@ -169,17 +171,31 @@ class Sought:
         letters = set().union(*self._patterns)
         self._letters = bytes(ord("a" if byte in letters else " ") for byte in range(256))
 
-    def found(self, content: Buffer, is_bulk: bool = False) -> set[Needle]:
-        """The needles that the bytes hold. `is_bulk`: they are many, and mean something else than text."""
+    def found(self, content: Buffer, kind: Content = "text") -> set[Needle]:
+        """The needles that the bytes hold: `pixels` mean something else than text, and `binary` values mostly do."""
         size = len(content)
         if size <= _CHUNK + _OVERLAP:
-            return self._found(bytes(content), is_bulk)
+            return self._found(bytes(content), kind)
         hits: set[Needle] = set()
         for start in range(0, size, _CHUNK):
-            hits |= self._found(bytes(content[start : start + _CHUNK + _OVERLAP]), is_bulk)
+            hits |= self._found(bytes(content[start : start + _CHUNK + _OVERLAP]), kind)
         return hits
 
-    def _found(self, content: bytes, is_bulk: bool) -> set[Needle]:
+    def _found(self, content: bytes, kind: Content) -> set[Needle]:
+        if kind == "text":
+            return self._searched(content, False) | self._wrapped(content)
+        hits = self._searched(content, True)
+        if kind == "binary":
+            texts = b"\n".join(dict.fromkeys(_TEXTS.findall(content)))
+            hits |= self._searched(texts, False) | self._wrapped(content, texts)
+        return hits
+
+    def _wrapped(self, content: bytes, texts: bytes | None = None) -> set[Needle]:
+        """What is found once texts are decoded, and what is compressed is inflated."""
+        unwrapped = b"\n".join((*decoded(content if texts is None else texts), *inflated(content)))
+        return self._searched(unwrapped, False) if unwrapped else set()
+
+    def _searched(self, content: bytes, is_bulk: bool) -> set[Needle]:
         shortest = _SHORTEST_IN_BULK if is_bulk else 0
         lower = content.lower()
         classes = content.translate(_CLASSES)
@@ -191,7 +207,7 @@ class Sought:
             condensed = _runs(runs, lower.translate(self._letters), lower)
             patterns = self._patterns.items()
             hits.update(needle for pattern, needle in patterns if len(pattern) >= shortest and pattern in condensed)
-        return hits
+        return hits if is_bulk else hits | self._spelt(lower)
 
     def _in_text(self, condensed: bytes, shortest: int) -> set[Needle]:
         if not condensed:
@@ -206,17 +222,23 @@ class Sought:
                 hits.update(self._number(token, is_bulk=bool(shortest)))
         return hits
 
+    def _spelt(self, lower: bytes) -> set[Needle]:
+        """The dates whose month is a word."""
+        return {self._dates[date] for date in spelt_dates(lower) if date in self._dates} if self._dates else set()
+
     def _number(self, token: bytes, is_bulk: bool) -> Iterator[Needle]:
         """What a token of digits, dots and the like is."""
-        for part in {token.strip(b"./-"), *_DIGITS.findall(token), *re.split(rb"[/-]", token)}:
-            if is_bulk and len(part) < _DATE_LENGTH:
-                continue
-            if part in self._numbers:
-                yield self._numbers[part]
+        parts = {token.strip(b"./-"), *_DIGITS.findall(token), *re.split(rb"[/-]", token), *joined(token)}
+        for part in parts if not is_bulk else (part for part in parts if len(part) >= _DATE_LENGTH):
+            if (number := unpadded_number(part)) in self._numbers:
+                yield self._numbers[number]
             if part in self._dates:
                 yield self._dates[part]
             if len(part) >= _SHORTEST_DATE_TIME and part[:_DATE_LENGTH] in self._dates and part.isdigit():
                 yield self._dates[part[:_DATE_LENGTH]]
+        for date in written_dates(token):
+            if date in self._dates:
+                yield self._dates[date]
 
 
 # Bytes as what they may be part of: text, the other half of a letter in UTF-16, or neither.
@@ -229,6 +251,8 @@ _WIDE: Final = re.compile(rb"a0a0a0a(?:0a)*")
 _LETTERS: Final = re.compile(rb"aaaa+")
 _LETTERS_IN_BULK: Final = re.compile(rb"aaaaaa+")
 _NUMBERS: Final = re.compile(rb"[0-9][0-9./-]{5,}")
+# Of a binary value, what may be text: what is beside it may be zeros.
+_TEXTS: Final = re.compile(rb"[\0\t\n\r\x20-\x7e]{12,}")
 _DIGITS: Final = re.compile(rb"[0-9]{6,}")
 
 
@@ -263,7 +287,7 @@ class Gate:
         short: list[Buffer] = []
         for part in _without(spliced, pixels):
             if len(part) > LONG:
-                hits |= sought.found(part, is_bulk=True)
+                hits |= sought.found(part, "binary")
             else:
                 short.append(part)
         hits |= sought.found(b"\n".join(short))
@@ -305,6 +329,7 @@ def _dates_made(spliced: Spliced) -> Iterator[bytes]:
 def _words(value: bytes) -> set[bytes]:
     """The words and numbers of a value, in lower case, and the dates that its numbers begin with."""
     words = {word.lower() for word in _WORDS.findall(value)}
+    words |= {unpadded_number(word) for word in words}
     return words | {word[:_DATE_LENGTH] for word in words if len(word) >= _SHORTEST_DATE_TIME and word.isdigit()}
 
 

@@ -22,7 +22,7 @@ from scp_anon.deid.identity import KEY_BYTES
 from scp_anon.deid.instance import PATIENT_ID, STUDY_INSTANCE_UID
 from scp_anon.deid.iods import Plain, damage, plain
 from scp_anon.deid.recheck import changes
-from scp_anon.deid.residual import LONG, Kept, Known, Place, Sought, Spliced
+from scp_anon.deid.residual import LONG, Content, Kept, Known, Place, Sought, Spliced
 from scp_anon.destinations.folder import TEMPORARIES
 from scp_anon.dicom.dictionary import tag_text
 from scp_anon.dicom.finding import Buffer, Irregular
@@ -280,14 +280,15 @@ class Checker:
             name = os.fsencode(result)
             text: list[Buffer] = [name, head]
             position = read.start
-            for leaf in (leaf for leaf in values if leaf.stop - leaf.start > _BULK and _is_binary(leaf)):
+            for leaf in (leaf for leaf in values if _kind(leaf) != "text"):
                 text.append(content[position : leaf.start])
-                hits |= sought.found(content[leaf.start : leaf.stop], is_bulk=True)
+                hits |= sought.found(content[leaf.start : leaf.stop], _kind(leaf))
                 position = leaf.stop
             hits |= sought.found(b"\n".join([*text, content[position:]]))
             for hit in sorted(hits):
                 only = Sought((hit,))
-                places = [path_text(leaf.place) for leaf in values if only.found(content[leaf.start : leaf.stop])]
+                holding = (leaf for leaf in values if only.found(content[leaf.start : leaf.stop], _kind(leaf)))
+                places = [path_text(leaf.place) for leaf in holding]
                 places += [place for place, part in ((_HEAD, head), (_PATH, name)) if only.found(part)]
                 for place in dict.fromkeys(places or [""]):
                     yield Finding("residual", path_text(known.by[hit]), place)
@@ -337,8 +338,13 @@ def _damaged(result: Plain, original: Plain | None) -> list[Finding]:
     return [Finding(each.loss, path_text(each.place), detail=f"Type {each.type}") for each in damage(result, original)]
 
 
-def _is_binary(leaf: Leaf) -> bool:
-    return leaf.vr in BINARY or leaf.tag in PIXELS
+def _kind(leaf: Leaf) -> Content:
+    """As what a value is looked at."""
+    if leaf.stop - leaf.start <= _BULK:
+        return "text"
+    if leaf.tag in PIXELS:
+        return "pixels"
+    return "binary" if leaf.vr in BINARY else "text"
 
 
 def _uid(buffer: Buffer, leaf: Leaf) -> str:
