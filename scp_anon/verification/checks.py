@@ -24,7 +24,7 @@ from scp_anon.deid.iods import Plain, damage, plain
 from scp_anon.deid.recheck import changes
 from scp_anon.deid.residual import LONG, Content, Kept, Known, Place, Sought, Spliced
 from scp_anon.destinations.folder import TEMPORARIES
-from scp_anon.dicom.dictionary import tag_text
+from scp_anon.dicom.dictionary import attributes, tag_text
 from scp_anon.dicom.finding import Buffer, Irregular
 from scp_anon.dicom.part10 import read_file_meta
 from scp_anon.dicom.uids import MEDIA_STORAGE_DIRECTORY
@@ -310,8 +310,12 @@ class Checker:
 
 
 def path_text(place: Place) -> str:
-    """A place as tags, those of private attributes among them."""
-    return ">".join(f"({tag >> 16:04X},{tag & 0xFFFF:04X})" if tag >> 16 & 1 else tag_text(tag) for tag in place)
+    """A place as tags, those of private attributes, of repeating groups and of group lengths among them."""
+    return ">".join(f"({tag >> 16:04X},{tag & 0xFFFF:04X})" if _is_told(tag) else tag_text(tag) for tag in place)
+
+
+def _is_told(tag: int) -> bool:
+    return bool(tag >> 16 & 1) or not tag & 0xFFFF or tag in attributes()
 
 
 def files_below(folder: Path) -> Iterator[str]:
