@@ -23,7 +23,9 @@ from pydicom.uid import (
 
 from scp_anon import Deidentifier
 from scp_anon.deid import load_profile
+from scp_anon.filesystem import READ_LIMIT
 from scp_anon.verification import Job, verify
+from scp_anon.verification.checks import Checker
 from tests import samples
 
 NAME = "Zwiebelkraut"
@@ -349,6 +351,44 @@ def test_a_date_that_was_moved_by_other_days(tmp_path: Path) -> None:
     changed(path, lambda ds: setattr(ds, "StudyDate", "20240517"))
     assert case.found(against=False) == set()
     assert case.found() == {("differs", "(0008,0020)", "")}
+
+
+def test_a_large_result(case: Case) -> None:
+    """One that is not read into memory is compared as any other."""
+    pixels = bytes(range(256)) * (READ_LIMIT >> 8) + bytes(512)
+    path = case.add("1.dcm", image(PixelData=pixels))
+    assert case.found() == set()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"\1")
+    assert case.found() == {("differs", "(7FE0,0010)", "")}
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("result", {("unreadable", "", "too-many-attempts"), ("no-original", "", "")}),
+        ("study", {("not-compared", "", "")}),
+        ("original", {("no-original", "", "")}),
+    ],
+)
+def test_a_file_that_ends_its_process(
+    case: Case, monkeypatch: pytest.MonkeyPatch, method: str, expected: Found
+) -> None:
+    """It is told; the others are checked."""
+    for number in range(5):
+        case.add(f"{number}.dcm", image(str(number), StudyInstanceUID=f"1.2.{number}"))
+    done = getattr(Checker, method)
+
+    def deadly(checker: Checker, asked: Any) -> Any:
+        if "3.dcm" in (asked if isinstance(asked, str) else asked[0][0]):
+            os._exit(9)
+        return done(checker, asked)
+
+    deadly.__module__, deadly.__qualname__ = Checker.__module__, f"Checker.{method}"  # by which it is handed over
+    monkeypatch.setattr(Checker, method, deadly)
+    report = verify(case.job(), 2)
+    assert {(each.kind, each.path, each.detail) for each in report.findings} == expected
+    assert {example for _, example in report.findings.values()} == {"3.dcm"}
 
 
 def test_without_the_key_nothing_is_compared(case: Case) -> None:

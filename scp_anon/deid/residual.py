@@ -182,17 +182,15 @@ class Sought:
         return hits
 
     def _found(self, content: bytes, kind: Content) -> set[Needle]:
-        if kind == "text":
-            return self._searched(content, False) | self._wrapped(content)
+        texts = b"\n".join(dict.fromkeys(_TEXTS.findall(content))) if kind == "binary" else b""
+        if kind == "text" or len(texts) * _MOSTLY > len(content):
+            return self._searched(content, False) | self._wrapped(content, content)
         hits = self._searched(content, True)
-        if kind == "binary":
-            texts = b"\n".join(dict.fromkeys(_TEXTS.findall(content)))
-            hits |= self._searched(texts, False) | self._wrapped(content, texts)
-        return hits
+        return hits | self._searched(texts, False) | self._wrapped(texts, content) if kind == "binary" else hits
 
-    def _wrapped(self, content: bytes, texts: bytes | None = None) -> set[Needle]:
-        """What is found once texts are decoded, and what is compressed is inflated."""
-        unwrapped = b"\n".join((*decoded(content if texts is None else texts), *inflated(content)))
+    def _wrapped(self, texts: bytes, content: bytes) -> set[Needle]:
+        """What is found once texts are decoded, and what is compressed in the content is inflated."""
+        unwrapped = b"\n".join((*decoded(texts), *inflated(content)))
         return self._searched(unwrapped, False) if unwrapped else set()
 
     def _searched(self, content: bytes, is_bulk: bool) -> set[Needle]:
@@ -252,6 +250,7 @@ _LETTERS: Final = re.compile(rb"aaaa+")
 _LETTERS_IN_BULK: Final = re.compile(rb"aaaaaa+")
 _NUMBERS: Final = re.compile(rb"[0-9][0-9./-]{5,}")
 # Of a binary value, what may be text: what is beside it may be zeros.
+_MOSTLY: Final = 2  # a half
 _TEXTS: Final = re.compile(rb"[\0\t\n\r\x20-\x7e]{12,}")
 _DIGITS: Final = re.compile(rb"[0-9]{6,}")
 
