@@ -115,6 +115,21 @@ def test_otherwise(otherwise: str, there: bool) -> None:
     assert ("StudyDescription" in ds) == there
 
 
+@pytest.mark.parametrize("action", ["regex", "lookup", "clean-text"])
+def test_what_is_kept_after_all_is_not_claimed_to_be_clean(action: str, tmp_path: Path) -> None:
+    """`otherwise: keep` keeps more than the Basic Profile does, and of a date says that it is the same."""
+    table = write_csv(tmp_path / "t.csv", {"original": "x", "new": "y"})
+    parameters = {"regex": {"pattern": "^x$", "value": ""}, "lookup": {"file": str(table)}, "clean-text": {}}[action]
+    rule = {"tag": "StudyDescription", "action": action, **parameters, "otherwise": "keep"}
+    source = samples.image()
+    source.StudyDescription = "CANARY"
+    ds = after(rule, source)
+    assert (ds.StudyDescription, codes(ds)) == ("CANARY", [])
+    if action != "clean-text":
+        ds = after({**rule, "tag": "StudyDate"})
+        assert (ds.StudyDate, ds.LongitudinalTemporalInformationModified) == ("20240229", "UNMODIFIED")
+
+
 def test_lookup(tmp_path: Path) -> None:
     """What the table has; what it has not, goes nowhere."""
     path = write_csv(tmp_path / "t.csv", {"original": f"{samples.CANARY}ACC", "new": "NEW"})

@@ -68,6 +68,8 @@ class Rulebook:
         rule = self._action(section, tag, vr)
         # Where the next rule decides, whoever knows the rules behind this one sees to it.
         otherwise = None if section.otherwise in ("quarantine", "next") else _plain(section.otherwise, tag, vr)
+        if section.otherwise == "keep":
+            otherwise = actions.keep(actions.WEAKENED * is_ruled(tag) | actions.DATES_KEPT * (vr in DATES))
         done = 0
         if section.action in WEAKENING and is_ruled(tag):
             done |= actions.WEAKENED
