@@ -130,6 +130,8 @@ def _dates(settings: ProfileFile) -> str:
         return "removed, emptied or dummies"
     if settings.dates.days is not None:
         return f"all moved by {settings.dates.days} days; times of day stay"
+    if settings.dates.anchor is not None:
+        return f"moved so that {settings.dates.anchor} of each instance is {settings.dates.becomes}; times of day stay"
     window = settings.dates.window
     return f"moved by a keyed offset for each patient of 1 to {window} days, earlier or later; times of day stay"
 

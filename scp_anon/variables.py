@@ -50,8 +50,8 @@ class People:
             raise BadCell("is not in the table of patients") from None
 
     def days(self, person: str) -> int:
-        """By how many days the dates of this person are moved."""
-        return self._profile.days_of(self._key(person))
+        """By how many days the dates of this person are moved. Raises ConfigError where each image has its own."""
+        return self._profile.offsets.of(self._key(person))
 
     def _key(self, person: str) -> str:
         person = person.strip()

@@ -43,6 +43,9 @@ class Changes:
     site_id: Annotated[str | None, typer.Option(help="The profile's variable siteid.")] = None
     event: Annotated[str | None, typer.Option(help="The profile's variable event.")] = None
     shift_days: Annotated[int | None, typer.Option(help="Move dates by so many days, or back.")] = None
+    anchor: Annotated[
+        str | None, typer.Option(help="Move dates so that this attribute of each instance becomes 1970-01-01.")
+    ] = None
     uids: Annotated[str | None, typer.Option(help="keyed, or mmiv: UIDs and hashes as that tool makes them.")] = None
     rules: Annotated[
         list[Path] | None,
@@ -102,14 +105,24 @@ def changed(changes: Changes) -> ProfileFile:
     if changes.uids is not None:
         found["uids"] = {"scheme": changes.uids}
         _check("--uids", {"uids": found["uids"]})
-    if changes.shift_days is not None:
-        found["dates"] = {"days": changes.shift_days}
-        _check("--shift-days", {"dates": found["dates"]})
+    found.update(_dates(changes))
     settings = _with_rules(with_settings(settings, found) if found else settings, changes)
     moves = MODIFIED_DATES in settings.options or any(rule.action == "shift-date" for rule in settings.rules)
-    if changes.shift_days is not None and not moves:
-        raise ConfigError(f"--shift-days: nothing in this profile moves dates; add --option {MODIFIED_DATES}")
+    if "dates" in found and not moves:
+        option = "--anchor" if changes.anchor is not None else "--shift-days"
+        raise ConfigError(f"{option}: nothing in this profile moves dates; add --option {MODIFIED_DATES}")
     return settings
+
+
+def _dates(changes: Changes) -> dict[str, object]:
+    """How the options have dates moved, if they say so. Raises ConfigError."""
+    if changes.anchor is not None and changes.shift_days is not None:
+        raise ConfigError("--anchor and --shift-days each say how dates move: give one of both")
+    for option, key, value in (("--shift-days", "days", changes.shift_days), ("--anchor", "anchor", changes.anchor)):
+        if value is not None:
+            _check(option, {"dates": {key: value}})
+            return {"dates": {key: value}}
+    return {}
 
 
 def _with_rules(settings: ProfileFile, changes: Changes) -> ProfileFile:

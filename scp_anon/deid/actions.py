@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from scp_anon.deid import dates, text
 from scp_anon.deid.dummies import BY_TAG, BY_VR
@@ -21,7 +21,6 @@ from scp_anon.dicom.elements import DataSet, Items, Value, encode_element
 from scp_anon.dicom.finding import Found
 
 Action: TypeAlias = Callable[[Scope, bytes], Value]
-Days: TypeAlias = Callable[[Scope], int]
 # Whether a value may be one that an action has made.
 Made: TypeAlias = Callable[[Scope, bytes], bool]
 
@@ -42,6 +41,20 @@ LONGEST: Final = {"AE": 16, "CS": 16, "LO": 64, "LT": 10240, "PN": 64, "SH": 16,
 
 class Unfit(Exception):
     """An action cannot be applied to this value."""
+
+
+class Days(Protocol):
+    """By how many days the dates of an instance move."""
+
+    @property
+    def always(self) -> bool:
+        """Whether every instance has such a number."""
+
+    def __call__(self, scope: Scope) -> int:
+        """The number. Raises Unfit for an instance that has none."""
+
+    def may_be(self, tag: int, scope: Scope, value: bytes) -> bool:
+        """Whether a date may be one that was moved by it."""
 
 
 class Rule:
@@ -188,11 +201,14 @@ def application_entity() -> Rule:
     return Rule("AE", act, made=made)
 
 
-def shifted(vr: str, days: Days) -> Rule:
-    """C of dates (PS3.15 E.3.6): moved by the patient's days; times of day and time zones stay."""
+def shifted(vr: str, days: Days, tag: int = 0) -> Rule:
+    """C of dates (PS3.15 E.3.6): moved by the instance's days; times of day and time zones stay.
+
+    `tag`: the attribute, where it is one of the standard.
+    """
     shift = {"DA": dates.shift_dates, "DT": dates.shift_date_times}.get(vr)
     if shift is None:
-        return kept(vr)
+        return kept(vr) if days.always else _kept_with(kept(vr), days)
 
     def act(scope: Scope, value: bytes) -> Value:
         try:
@@ -200,7 +216,18 @@ def shifted(vr: str, days: Days) -> Rule:
         except dates.NoDate:
             raise Unfit from None
 
-    return Rule(vr, act, made=lambda scope, value: _VALID[vr](value))
+    return Rule(vr, act, made=lambda scope, value: _VALID[vr](value) and days.may_be(tag, scope, value))
+
+
+def _kept_with(rule: Rule, days: Days) -> Rule:
+    """A time of day or a time zone, which stays only where the dates of its instance can be moved."""
+    keep_it = rule.act
+
+    def act(scope: Scope, value: bytes) -> Value:
+        days(scope)
+        return keep_it(scope, value) if keep_it is not None else value
+
+    return Rule(rule.vr, act, made=lambda scope, value: _VALID[rule.vr](value))
 
 
 def kept(vr: str) -> Rule:

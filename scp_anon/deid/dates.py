@@ -43,6 +43,18 @@ def shift_date_times(value: bytes, days: int) -> bytes:
     return b"\\".join(_shift_range(part.strip(b" \0"), days, _shift_date_time) for part in value.split(b"\\"))
 
 
+def whole_day(value: bytes, vr: str) -> date | None:
+    """The day of a DA or DT value; None unless it is just one, with year, month and day."""
+    match = (_DATE if vr == "DA" else _DATE_TIME).fullmatch(value.strip(b" \0"))
+    if match is None:
+        return None
+    year, month, day = match.group(1, 3, 4) if vr == "DA" else match.group(1, 2, 3)
+    try:
+        return date(int(year), int(month), int(day)) if month and day else None
+    except ValueError:
+        return None
+
+
 def are_times(value: bytes) -> bool:
     """Whether it is a TM value, of one time or several, or a range of them."""
     return all(_TIMES.fullmatch(part.strip(b" \0")) for part in value.split(b"\\"))

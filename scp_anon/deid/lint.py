@@ -16,6 +16,7 @@ from scp_anon.deid.chain import OURS, Own
 from scp_anon.deid.conditions import compile_condition
 from scp_anon.deid.contradictions import contradiction
 from scp_anon.deid.identity import check_root
+from scp_anon.deid.offsets import anchor_of
 from scp_anon.deid.private import ANY
 from scp_anon.deid.profile import Profile, probe
 from scp_anon.deid.rules import APPLIES_TO, LISTED, Rulebook, is_of_values
@@ -132,6 +133,8 @@ def faults(settings: ProfileFile) -> Iterator[Fault]:
 
 def _faults_of_settings(settings: ProfileFile) -> Iterator[Fault]:
     yield from _tried(("uids", "root"), lambda: check_root(settings.uids.root))
+    if (anchor := settings.dates.anchor) is not None:
+        yield from _tried(("dates", "anchor"), lambda: anchor_of(anchor))
     for i, admit in enumerate(settings.admit):
         yield from _faults_of_condition(("admit", i, "when"), admit.when)
     for i, held in enumerate(settings.pixel_rules or ()):

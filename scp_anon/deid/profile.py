@@ -24,10 +24,11 @@ from scp_anon.deid.dummies import BY_TAG, BY_VR, code
 from scp_anon.deid.identity import KEY_BYTES, Identity
 from scp_anon.deid.instance import FACTS, SOP_CLASS_UID, SPECIFIC_CHARACTER_SET, STUDY_INSTANCE_UID, Instance, Scope
 from scp_anon.deid.mmiv import uid_rule
+from scp_anon.deid.offsets import Offsets
 from scp_anon.deid.patient_index import Sequential
 from scp_anon.deid.patients import Fixed, Hashed, Patients, Table
 from scp_anon.deid.private import PRIVATE_DATA_ELEMENT_CHARACTERISTICS, PrivateRules
-from scp_anon.deid.rules import Rulebook
+from scp_anon.deid.rules import DATES, Rulebook
 from scp_anon.deid.settings import ALLOW_LIST, BASIC, FixedPatients, HashedPatients, ProfileFile, SequentialPatients
 from scp_anon.deid.standard_rules import (
     FULL_DATES,
@@ -85,6 +86,7 @@ class Profile:
         self.settings = settings
         self.identity = identity
         self.digest = _digest(settings)
+        self.offsets = Offsets(settings.dates, identity)
         self.patients = _patients(settings, identity)
         self.admission = Admission(settings)
         self.cleaner = self._text_cleaner() if _CLEANING & set(settings.options) else None
@@ -122,15 +124,6 @@ class Profile:
                     return value.strip(b"\0 ")
         return original.strip(b"\0 ")
 
-    def days(self, scope: Scope) -> int:
-        """By how many days dates are moved: those of the profile, or the patient's own."""
-        return self.days_of(scope.instance.patient_key)
-
-    def days_of(self, patient_key: str) -> int:
-        """The same, of a patient by what tells them from others."""
-        dates = self.settings.dates
-        return dates.days if dates.days is not None else self.identity.days(patient_key, dates.window or _WINDOW)
-
     # ---------------------------------------------------------------- the parts
 
     def _text_cleaner(self) -> TextCleaner:
@@ -140,12 +133,12 @@ class Profile:
         new_uid: Callable[[int], Rule] = (
             uid_rule if self.settings.uids.scheme == "mmiv" else lambda tag: actions.new_uid()
         )
-        return Options(self.settings.options, self.days, self.cleaner, new_uid)
+        return Options(self.settings.options, self.offsets, self.cleaner, new_uid)
 
     def rulebook(self, settings: ProfileFile) -> Rulebook:
         """What makes the rules of a profile file."""
         variables = {**settings.variables, "project": self.identity.project}
-        return Rulebook(variables, self.days, self._cleaner_of_rules, settings.uids.scheme)
+        return Rulebook(variables, self.offsets, self._cleaner_of_rules, settings.uids.scheme)
 
     def _own_rules(self) -> list[Own]:
         book = self.rulebook(self.settings)
@@ -164,6 +157,8 @@ class Profile:
         tags = self.admission.tags.union(*(own.condition.tags for own in self.own if own.condition is not None))
         if self.private is not None:
             tags |= {PRIVATE_DATA_ELEMENT_CHARACTERISTICS}
+        if self.offsets.anchor is not None:
+            tags |= {self.offsets.anchor}
         return tags | cleaning.IDENTITY if self.cleaner is not None else tags
 
     def _private_rules(self) -> PrivateRules | None:
@@ -177,9 +172,9 @@ class Profile:
         options = self._options()
         shift = {}
         if MODIFIED_DATES in options.names:
-            shift = {vr: actions.shifted(vr, self.days).with_(options.bit(MODIFIED_DATES)) for vr in ("DA", "DT", "TM")}
+            shift = {vr: actions.shifted(vr, self.offsets).with_(options.bit(MODIFIED_DATES)) for vr in DATES}
         elif FULL_DATES in options.names:
-            shift = {vr: actions.kept(vr).with_(options.bit(FULL_DATES)) for vr in ("DA", "DT", "TM")}
+            shift = {vr: actions.kept(vr).with_(options.bit(FULL_DATES)) for vr in DATES}
         clean = self._cleaner_of_rules().action("LO")
         written = {tag >> 16 for one in self.own for tag in one.written()}
         return PrivateRules(own, known, clean, shift, options.bit(SAFE_PRIVATE) if is_on else 0, written)
@@ -247,9 +242,6 @@ class Profile:
         ruled = {tag: rule for tag, rule in rules.items() if tag >> 16 >= _FIRST_GROUP}
         kept = {tag for tag in _dictionary_of_data_sets() if tag not in ruled}
         return Rules(ruled, kept, REMOVE, KEEP, self.private)
-
-
-_WINDOW: Final = 365
 
 
 def probe(settings: ProfileFile) -> Profile:

@@ -94,7 +94,7 @@ class Rulebook:
             case "uid":
                 return mmiv.uid_rule(tag) if self._scheme == "mmiv" else actions.new_uid()
             case "shift-date":
-                return actions.shifted(vr, self._days)
+                return actions.shifted(vr, self._days, tag)
             case "pseudonym":
                 return actions.pseudonym(vr)
             case "regex":

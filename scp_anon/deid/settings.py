@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import date
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
@@ -60,13 +61,17 @@ class DatesSection(Section):
 
     window: int | None = Field(default=None, ge=1, le=36500)
     days: int | None = Field(default=None, ge=-36500, le=36500)
+    anchor: str | None = None
+    becomes: date = date(1970, 1, 1)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.days == 0:
             raise ValueError("days: 0 would leave every date as it is; use the option retain-longitudinal-full-dates")
-        if self.window is not None and self.days is not None:
-            raise ValueError("either window or days, not both")
+        if sum(one is not None for one in (self.window, self.days, self.anchor)) > 1:
+            raise ValueError("one of window, days and anchor, not more")
+        if "becomes" in self.model_fields_set and self.anchor is None:
+            raise ValueError("becomes is what the date of an anchor becomes: anchor is missing")
         return self
 
 

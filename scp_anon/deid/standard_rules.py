@@ -194,7 +194,7 @@ def _cleaned(row: Row, option: str, options: Options, base: Rule) -> Rule:
     vr = vr_of(row.tag) or "UN"
     if option == MODIFIED_DATES:
         # Times of day and the offset of a time zone stay: whole days are moved. A binary timestamp cannot be.
-        return base if vr == "OB" else actions.shifted(vr, options.days).with_(bit, base)
+        return base if vr == "OB" else actions.shifted(vr, options.days, row.tag).with_(bit, base)
     if vr == "SQ":
         return actions.keep(bit)
     if vr == "AE":
