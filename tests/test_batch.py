@@ -296,6 +296,19 @@ def test_memory_is_flat(tmp_path: Path) -> None:
     assert peaks[1] - peaks[0] < 2048  # KB: 20,000 paths alone would be more
 
 
+def test_places_of_several_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a place of its own below the output folder, whatever it is called: no step up, and none twice."""
+    for name in ("one/a", "two/a", "three/a-2", "here/below"):
+        write_tree(tmp_path / name, patients=1, images=1)
+    monkeypatch.chdir(tmp_path / "here" / "below")
+    given = [tmp_path / "one" / "a", tmp_path / "two" / "a", tmp_path / "three" / "a-2", Path(".."), Path()]
+    places = [file.relative for file in batch.inputs(given, tmp_path / "out")]
+    assert places == [f"{name}/0.dcm" for name in ("a/p0", "a-2/p0", "a-2-2/p0", "here/below/p0", "below/p0")]
+    key, out = key_file(tmp_path), tmp_path / "deep" / "out"
+    assert deid("..", given[0], "-o", out, "--key", key, "--layout", "mirror").code == 0
+    assert tree(out).keys() == {"here/below/p0/0.dcm", "a/p0/0.dcm"}
+
+
 def test_order_of_a_large_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sorted on the disk or in memory, the files come in the same order, and none is lost."""
     for i in range(50):

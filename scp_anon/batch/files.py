@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from itertools import chain, islice
+from itertools import chain, count, islice
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -18,6 +17,7 @@ from typing import Final, NamedTuple
 from scp_anon.errors import ConfigError
 
 _IN_MEMORY: Final = 4096  # names of one folder
+_ROOT: Final = "root"  # the folder that has no name
 
 
 class Input(NamedTuple):
@@ -49,15 +49,21 @@ def check_outside(path: Path, folder: Path, what: str) -> None:
 
 def _inputs(paths: list[Path]) -> Iterator[Input]:
     """As `inputs`; where several are named, each has a place of its own, so that none replaces another in a mirror."""
-    names: Counter[str] = Counter()
+    names: set[str] = set()
     for path in paths:
-        names[path.name] += 1
-        name = path.name if names[path.name] == 1 else f"{path.name}-{names[path.name]}"
+        name = _unused(os.path.basename(os.path.abspath(path)) or _ROOT, names)
+        names.add(name)
         if path.is_dir():
             place = f"{name}/" if len(paths) > 1 else ""
             yield from (Input(file, place + file[len(str(path)) :].lstrip("/"), False) for file in files_in(str(path)))
         else:
             yield Input(str(path), name, True)
+
+
+def _unused(name: str, names: set[str]) -> str:
+    """A name, with a number behind it where it is taken already."""
+    numbered = (f"{name}-{number}" for number in count(2))
+    return next(each for each in chain((name,), numbered) if each not in names)
 
 
 def files_in(folder: str, with_links: bool = False) -> Iterator[str]:
