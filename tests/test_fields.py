@@ -103,6 +103,7 @@ def test_who_has_no_place_goes_nowhere(tmp_path: Path, values: dict[str, str], r
         ("fields: {Month: {date: StudyDat}}", "{Month}/" + LAST, "StudyDat is no attribute of the standard"),
         ("fields: {Month: {}}", "{Month}/" + LAST, "must have one of serial_of and date"),
         ("fields: {n: {date: StudyDate}}", "{n}/" + LAST, "n must be a name of your own"),
+        ("fields: {Folder: {date: StudyDate}}", "{Folder}/" + LAST, "Folder must be a name of your own"),
         ("fields: {StudyDate: {date: StudyDate}}", "{StudyDate}/" + LAST, "must be a name of your own"),
         ("fields: {Serial: {serial_of: StudyID}}", "{Serial}/" + LAST, "there is no link list"),
         ("fields: {Month: {date: StudyDate}}", "{Month}/{Other}/" + LAST, "{Other} is no attribute"),

@@ -17,7 +17,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 
 from scp_anon.destinations import layout as layout_module
 from scp_anon.destinations.folder import TEMPORARIES, FolderDestination
-from scp_anon.destinations.layout import DEFAULT, Layout
+from scp_anon.destinations.layout import DEFAULT, Layout, filled
 from scp_anon.dicom.elements import encode_element
 from scp_anon.dicom.part10 import FileMeta, encode_file_meta
 from scp_anon.errors import ConfigError, Permanent, Reason, Transient
@@ -87,6 +87,27 @@ def test_numbered_templates(template: str, place: str) -> None:
     assert Layout(template, numbers=True).is_numbered
     with pytest.raises(ConfigError, match=r"\{n\} is for scp-anon deid"):
         Layout(template)
+
+
+def test_folder_of_the_input() -> None:
+    """It stays to be filled in; none of the output is there for an input that has none, nor for a node."""
+    layout = Layout("by/{Folder}/{PatientID}_{n}.dcm", numbers=True)
+    place = layout.place(instance(e00100020=b"P1"))
+    assert place == "by/{Folder}/P1_{n}.dcm"
+    assert filled(place, 7, "a/b") == "by/a/b/P1_7.dcm"
+    assert filled(place, 7, "{n}") == "by/{n}/P1_7.dcm", "a folder may be called anything"
+    assert filled(place, 7, "") == "by/P1_7.dcm"
+    with pytest.raises(ConfigError, match=r"\{Folder\} is for scp-anon deid"):
+        Layout("{Folder}/{SOPInstanceUID}.dcm")
+
+
+@pytest.mark.parametrize(
+    "template", ["{Folder}", "{Folder}_{n}", "a{Folder}/{n}", "{Folder}/{Folder}/{n}", "{n}/{Folder}"]
+)
+def test_folders_that_are_none(template: str) -> None:
+    """A folder of an input is one of the output, not a part of a name."""
+    with pytest.raises(ConfigError, match=r"layout: "):
+        Layout(template, numbers=True)
 
 
 @pytest.mark.parametrize(

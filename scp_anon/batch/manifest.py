@@ -25,7 +25,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from scp_anon.destinations.layout import NUMBER
 from scp_anon.errors import ConfigError
 from scp_anon.filesystem import sync_directory
 
@@ -39,7 +38,10 @@ _DIGITS: Final = 32
 
 
 class Done(NamedTuple):
-    """What has become of an input: `place` is that of the layout, with `NUMBER` in it if `number` is to go there."""
+    """What has become of an input: `place` is that of the layout, with `NUMBER` in it if `number` is to go there.
+
+    A folder of the input is in it as a keyed hash.
+    """
 
     size: int
     mtime_ns: int
@@ -58,6 +60,11 @@ class Names:
         """The hash of the path of a source, as hexadecimal digits."""
         content = os.path.abspath(path).encode("utf-8", "surrogateescape")
         return hmac.digest(self._key, content, "sha256").hex()[:_DIGITS]
+
+    def of_folder(self, folder: str) -> str:
+        """The hash of a folder below an input, in braces: what a place has of it that is told."""
+        content = b"folder\0" + folder.encode("utf-8", "surrogateescape")
+        return f"{{{hmac.digest(self._key, content, 'sha256').hex()[:_DIGITS]}}}"
 
 
 class Manifest:
@@ -198,11 +205,6 @@ class Manifest:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
-
-
-def placed(place: str, number: int | None) -> str:
-    """A place with its number."""
-    return place if number is None else place.replace(NUMBER, str(number))
 
 
 def _line(content: object) -> str:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Final
 
 from scp_anon.batch.files import Input
-from scp_anon.batch.manifest import NAME, Done, Manifest, placed
+from scp_anon.batch.manifest import NAME, Done, Manifest
 from scp_anon.batch.mapping import Mapping
 from scp_anon.batch.pool import run
 from scp_anon.batch.report import QuarantineFolder
 from scp_anon.batch.work import MIRROR, Job, Outcome, Worker, put
+from scp_anon.destinations.layout import FOLDER, filled
 from scp_anon.errors import ConfigError
 
 _TEMPORARY: Final = re.compile(r"\.\d+-\d+\.tmp")
@@ -84,13 +85,21 @@ def _remaining(job: Job, files: Iterable[Input], manifest: Manifest) -> Iterator
         if done is None or done.status not in _FINISHED or not _is_same(file, done):
             yield file
             continue
-        output = file.relative if job.layout == MIRROR else placed(done.place or "", done.number)
+        output = _output(job, file, done)
         if done.status == "filtered":
             yield Outcome(file.path, "skipped", None, None, done.size)
         elif os.path.lexists(job.output / output):
             yield Outcome(file.path, "skipped", output, None, done.size)
         else:
             yield file
+
+
+def _output(job: Job, file: Input, done: Done) -> str:
+    """Where the output of an input that is finished has been put; nowhere, where its folder was another one."""
+    if job.layout == MIRROR:
+        return file.relative
+    folder = job.folder_of(file)
+    return filled((done.place or "").replace(job.names.of_folder(folder), FOLDER), done.number, folder)
 
 
 def _is_same(file: Input, done: Done) -> bool:
@@ -106,18 +115,21 @@ def _settled(job: Job, manifest: Manifest, outcome: Outcome) -> Outcome:
     """Give an output its number, and note what is finished; returns the outcome as it is then."""
     if outcome.status not in _FINISHED:
         return outcome
-    place, number = outcome.output, None
-    if place is not None and Worker.current.is_numbered:
-        number = manifest.number(outcome.source, place)
-        try:
-            if outcome.temporary is not None:
-                put(outcome.temporary, str(job.output), placed(place, number))
-        except OSError as error:
-            return outcome._replace(status="failed", output=None, reason=error.strerror)
-    # The place in a mirror is that of the source, which is not for the manifest to tell.
-    kept = None if job.layout == MIRROR else place
-    manifest.add(outcome.source, Done(outcome.size, outcome.mtime_ns, outcome.status, kept, number))
-    return outcome._replace(output=placed(place, number) if place is not None else None, temporary=None)
+    place, number, output = None, None, None
+    if outcome.output is not None:
+        # The place in a mirror, or a folder, is that of the source, which is not for the manifest to tell.
+        if job.layout != MIRROR:
+            place = outcome.output.replace(FOLDER, job.names.of_folder(outcome.folder))
+        if Worker.current.is_numbered:
+            number = manifest.number(outcome.source, place or "")
+        output = job.placed(outcome, number)
+    try:
+        if outcome.temporary is not None and output is not None:
+            put(outcome.temporary, str(job.output), output)
+    except OSError as error:
+        return outcome._replace(status="failed", output=None, reason=error.strerror)
+    manifest.add(outcome.source, Done(outcome.size, outcome.mtime_ns, outcome.status, place, number))
+    return outcome._replace(output=output, temporary=None)
 
 
 def _clear(job: Job) -> None:

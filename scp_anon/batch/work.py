@@ -25,7 +25,7 @@ from scp_anon.batch.originals import KEYWORDS, Original
 from scp_anon.deid import Deidentified, Deidentifier, ProfileFile
 from scp_anon.deid.identity import subkey
 from scp_anon.destinations.fields import LayoutFields
-from scp_anon.destinations.layout import NUMBER, Layout, values_of
+from scp_anon.destinations.layout import FOLDER, NUMBER, Layout, filled, values_of
 from scp_anon.dicom.finding import Buffer
 from scp_anon.errors import Filtered, Permanent, Reason, Undecodable
 from scp_anon.filesystem import copy_range, opened
@@ -45,8 +45,9 @@ Status = Literal["delivered", "filtered", "quarantined", "failed", "skipped"]
 class Outcome(NamedTuple):
     """What became of an input: `output` is under the output folder, `reason` a quarantine reason or an error's name.
 
-    `detail` narrows the reason down. `temporary`: where the output is, if it has no number yet. `copy`: where the
-    input was copied to in the quarantine folder. `uids`: keyword, old and new value, and `tags`: names, of which this
+    As a process yields it, the output still is to be given its number, and `folder`, that of the input: `temporary` is
+    where it is until it has a number. `detail` narrows the reason down. `copy`: where the input was copied to in the
+    quarantine folder. `uids`: keyword, old and new value, and `tags`: names, of which this
     process has not told yet.
     """
 
@@ -59,6 +60,7 @@ class Outcome(NamedTuple):
     detail: str = ""
     temporary: str | None = None
     copy: str | None = None
+    folder: str = ""
     uids: tuple[tuple[str, str, str], ...] = ()
     tags: tuple[str, ...] = ()
 
@@ -87,6 +89,15 @@ class Job:
     def names(self) -> Names:
         """The keyed hashes of this project."""
         return Names(subkey(self.key, "manifest", self.project))
+
+    def folder_of(self, file: Input) -> str:
+        """The folder of an input, as far as the layout has it."""
+        return os.path.dirname(file.relative) if FOLDER in self.layout else ""
+
+    def placed(self, outcome: Outcome, number: int | None) -> str:
+        """The place of an output, with its number and its folder."""
+        place = outcome.output or ""
+        return place if self.layout == MIRROR else filled(place, number, outcome.folder)
 
 
 class Worker:
@@ -178,7 +189,7 @@ class Worker:
                 result.write(descriptor)
             if self.is_numbered:
                 return outcome._replace(temporary=temporary)
-            put(temporary, self._output, outcome.output or "")
+            put(temporary, self._output, self._job.placed(outcome, None))
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
@@ -190,7 +201,8 @@ class Worker:
     def _placed(self, file: Input, outcome: Outcome, buffer: Buffer, result: Deidentified) -> Outcome:
         """The outcome with the place of the result, and with what is to be told of the original."""
         layout = self._fields.layout_of(file.path) if self._fields else self._layout
-        outcome = outcome._replace(output=layout.place_of(result) if layout else file.relative)
+        place = layout.place_of(result) if layout else file.relative
+        outcome = outcome._replace(output=place, folder=self._job.folder_of(file))
         if self._job.mapping:
             pairs = zip(KEYWORDS.values(), _uids(Original(buffer).values(_UIDS)), _new_uids(result), strict=True)
             outcome = outcome._replace(uids=tuple(self._untold(pair for pair in pairs if all(pair))))

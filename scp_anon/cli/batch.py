@@ -37,7 +37,8 @@ def deid(
     key: Key = None,
     project: Project = "demo",
     layout: Annotated[
-        str | None, typer.Option(help="Where in the folder: a template of keywords of new values and {n}, or mirror.")
+        str | None,
+        typer.Option(help="Where in the folder: keywords of new values in braces, {n}, {Folder}; or mirror."),
     ] = None,
     by_series: Annotated[bool, typer.Option("--by-series", help=f"The layout {_BY_SERIES}.")] = False,
     resume: Annotated[

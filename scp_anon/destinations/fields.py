@@ -15,7 +15,7 @@ from pydicom import dcmread
 from pydicom.datadict import tag_for_keyword
 
 from scp_anon.columns import Encoding, Form
-from scp_anon.destinations.layout import Layout
+from scp_anon.destinations.layout import OF_INPUTS, Layout
 from scp_anon.documents import Document, Section, read
 from scp_anon.errors import ConfigError, Permanent, Reason
 from scp_anon.links import Links, Matching
@@ -64,8 +64,9 @@ class FieldsFile(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         for name, section in self.fields.items():
-            if not name.isidentifier() or name == "n" or tag_for_keyword(name) is not None:
-                raise ValueError(f"fields: {name} must be a name of your own: neither n, nor that of an attribute")
+            if not name.isidentifier() or name in OF_INPUTS or tag_for_keyword(name) is not None:
+                why = "neither n nor Folder, nor that of an attribute"
+                raise ValueError(f"fields: {name} must be a name of your own: {why}")
             if section.serial_of is not None and self.links is None:
                 raise ValueError(f"fields: {name}: there is no link list: links is missing")
         return self

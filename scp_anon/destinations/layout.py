@@ -1,6 +1,7 @@
 """Where in a folder an instance goes: a template of attributes, whose values are made safe for paths.
 
-Where outputs have an order, as those of `scp-anon deid` do, a template may number them: `{PatientID}/{n}.dcm`.
+Where outputs have an order, as those of `scp-anon deid` do, a template may number them: `{PatientID}/{n}.dcm`; and as
+its inputs have a folder, it may name that: `{Folder}/{SOPInstanceUID}.dcm`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ DEFAULT: Final = "{PatientID}/{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanc
 NUMBER: Final = "{n}"
 """The running number in a template, and in places that have not been given theirs yet."""
 
-_N: Final = "n"
+FOLDER: Final = "{Folder}"
+"""The folder of the input in a template, and in places until they are filled."""
+
+OF_INPUTS: Final = frozenset(("n", "Folder"))
 _FIELD: Final = re.compile(r"\{(\w+)\}")
 _RUNS_ON: Final = re.compile(r"[\d}]\{n\}|\{n\}[\d{]")
 _UNSAFE: Final = re.compile(rb"[^A-Za-z0-9._-]")
@@ -50,14 +54,16 @@ class Layout:
     """A compiled template, such as `DEFAULT`: keywords of top-level attributes in braces, of the new values."""
 
     def __init__(self, template: str, numbers: bool = False) -> None:
-        """`numbers`: somebody gives each place its number, so that the template may have one `NUMBER`.
+        """`numbers`: somebody fills each place with a number and a folder, so that the template may have these, once.
 
         Raises ConfigError for a template that names no attribute, leads out of the folder, or is not unique.
         """
         self.is_numbered = NUMBER in template
         if self.is_numbered:
             _check_number(template, numbers)
-        tags = {keyword: tag_for_keyword(keyword) for keyword in _FIELD.findall(template) if keyword != _N}
+        if FOLDER in template:
+            _check_folder(template, numbers)
+        tags = {keyword: tag_for_keyword(keyword) for keyword in _FIELD.findall(template) if keyword not in OF_INPUTS}
         unknown = [keyword for keyword, tag in tags.items() if tag is None]
         if unknown:
             raise ConfigError(f"layout: {{{unknown[0]}}} is no attribute of the standard")
@@ -66,10 +72,10 @@ class Layout:
         rest = _FIELD.sub("x", template)
         if rest.startswith("/") or ".." in PurePosixPath(rest).parts or not {"{", "}", "\0"}.isdisjoint(rest):
             raise ConfigError("layout: must be a path inside the folder, with keywords in braces")
-        # Texts, and the attributes between them; the number stays a place to be filled in.
+        # Texts, and the attributes between them; the number and the folder stay places to be filled in.
         self._parts: list[str | int] = []
         for i, part in enumerate(_FIELD.split(str(PurePosixPath(template)))):
-            self._parts.append((NUMBER if part == _N else int(tags[part] or 0)) if i % 2 else part)
+            self._parts.append((f"{{{part}}}" if part in OF_INPUTS else int(tags[part] or 0)) if i % 2 else part)
         self._tags = frozenset(part for part in self._parts if isinstance(part, int))
 
     def place(self, file: Buffer) -> str:
@@ -107,6 +113,21 @@ def _check_number(template: str, numbers: bool) -> None:
     before, after = next(part for part in template.split("/") if NUMBER in part).split(NUMBER)
     if "{" in before + after and (("{" in before and "{" in after) or _RUNS_ON.search(before + NUMBER + after)):
         raise ConfigError(f"layout: {NUMBER} must stand apart from a keyword, as in {{PatientID}}_{NUMBER}.dcm")
+
+
+def _check_folder(template: str, is_known: bool) -> None:
+    """Raise ConfigError where there is no folder of an input, or where it would be no folder of the output."""
+    if not is_known:
+        raise ConfigError(f"layout: {FOLDER} is for scp-anon deid: what a node receives comes from no folder")
+    if template.count(FOLDER) > 1 or FOLDER not in template.split("/")[:-1]:
+        raise ConfigError(f"layout: {FOLDER} can be there once, as a folder: {FOLDER}/{{SOPInstanceUID}}.dcm")
+
+
+def filled(place: str, number: int | None, folder: str) -> str:
+    """A place with its number, and with a folder, which may be none."""
+    if number is not None:
+        place = place.replace(NUMBER, str(number))
+    return place.replace(f"{FOLDER}/", f"{folder}/" if folder else "")
 
 
 @lru_cache(1024)
