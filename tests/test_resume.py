@@ -246,9 +246,9 @@ main()
 """
 
 
-def start(source: Path, out: Path, key: Path, layout: str) -> subprocess.Popen[bytes]:
+def start(source: Path, out: Path, key: Path, layout: str, *more: str) -> subprocess.Popen[bytes]:
     """A run in two processes."""
-    options = ["--key", key, "--layout", layout, "--processes", "2", "--resume", "--summary", f"{out}.json"]
+    options = ["--key", key, "--layout", layout, "--processes", "2", "--resume", "--summary", f"{out}.json", *more]
     command = [sys.executable, "-c", _RUN, "deid", source, "-o", out, *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(

@@ -3,7 +3,7 @@
 The manifest is a file in the output folder. Its first line says by what it was made: digests of the profile, the key,
 the project and the layout, and the version. Then there is a line for each input that is finished, as JSON:
 
-    [hash of the path of the source, size, mtime in ns, status, place, number]
+    [hash of the path of the source, size, mtime in ns, status, place, number, hash of the content if that counts]
 
 Lines are appended when what they tell of is on stable storage, every two seconds or so, and are brought there
 themselves. What a crash leaves of the last line is ignored. The source is known by a keyed hash of its
@@ -40,7 +40,7 @@ _DIGITS: Final = 32
 class Done(NamedTuple):
     """What has become of an input: `place` is that of the layout, with `NUMBER` in it if `number` is to go there.
 
-    A folder of the input is in it as a keyed hash.
+    A folder of the input is in it as a keyed hash. `content`: a keyed hash of it, if each is to be done once.
     """
 
     size: int
@@ -48,6 +48,7 @@ class Done(NamedTuple):
     status: str
     place: str | None
     number: int | None
+    content: str | None = None
 
 
 class Names:
@@ -73,21 +74,33 @@ class Manifest:
     Its index is a temporary data base, so that memory stays flat: what is finished, and the numbers that were given.
     """
 
-    def __init__(self, folder: Path, head: Mapping[str, str], names: Names, resume: bool, writes: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        head: Mapping[str, str],
+        names: Names,
+        resume: bool,
+        writes: bool = True,
+        loaded: Callable[[str, Done], None] = lambda source, done: None,
+    ) -> None:
         """`head`: what has to be the same to go on. `resume`: go on with what is there; else begin anew.
 
-        `writes`: False only reads what is there. Raises ConfigError for a manifest of another head, or in use.
+        `writes`: False only reads what is there. `loaded` is told of each input that is finished: the hash of its
+        source, and what has become of it. Raises ConfigError for a manifest of another head, or in use.
         """
         self.before: Callable[[], None] = lambda: None
         """What has to be on stable storage before a line is written."""
         self._folder = folder
         self._names = names
+        self._loaded = loaded
         self._pending: list[str] = []
         self._sync_at = time.monotonic() + _EVERY
         self._index = sqlite3.connect("")
         self._index.execute("PRAGMA journal_mode = OFF")
         self._index.execute("PRAGMA cache_size = -512")  # KiB
-        self._index.execute("CREATE TABLE done (source BLOB PRIMARY KEY, size, mtime, status, place, n) WITHOUT ROWID")
+        self._index.execute(
+            "CREATE TABLE done (source BLOB PRIMARY KEY, size, mtime, status, place, n, content) WITHOUT ROWID"
+        )
         self._index.execute("CREATE TABLE numbers (place BLOB PRIMARY KEY, n) WITHOUT ROWID")
         self._descriptor: int | None = None
         try:
@@ -136,7 +149,9 @@ class Manifest:
                 try:
                     content = json.loads(line)
                     if end:
-                        self._remember(bytes.fromhex(content[0]), Done(*content[1:]))
+                        done = Done(*content[1:])
+                        self._remember(bytes.fromhex(content[0]), done)
+                        self._loaded(content[0], done)
                     else:
                         _check_head(self._folder, content, head)
                 except (ValueError, TypeError, IndexError, KeyError):
@@ -145,7 +160,7 @@ class Manifest:
         return end
 
     def _remember(self, source: bytes, done: Done) -> None:
-        self._index.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?)", (source, *done))
+        self._index.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?, ?)", (source, *done))
         if done.number is not None:
             self._index.execute(
                 "INSERT INTO numbers VALUES (?, ?) ON CONFLICT DO UPDATE SET n = max(n, excluded.n)",
@@ -155,8 +170,8 @@ class Manifest:
     def find(self, path: str) -> Done | None:
         """What has become of the source at `path`, if it is finished."""
         source = bytes.fromhex(self._names.of(path))
-        row = self._index.execute("SELECT size, mtime, status, place, n FROM done WHERE source = ?", (source,))
-        found = row.fetchone()
+        query = "SELECT size, mtime, status, place, n, content FROM done WHERE source = ?"
+        found = self._index.execute(query, (source,)).fetchone()
         return Done(*found) if found else None
 
     def number(self, path: str, place: str) -> int:
@@ -174,7 +189,7 @@ class Manifest:
             self._remember(bytes.fromhex(source), done)
         if self._descriptor is None:
             return
-        self._pending.append(_line([source, *done]))
+        self._pending.append(_line([source, *(done if done.content is not None else done[:-1])]))
         if len(self._pending) >= _LINES or time.monotonic() > self._sync_at:
             self.sync()
 

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from scp_anon.batch.contents import SAME_CONTENT, Contents
 from scp_anon.batch.files import Input
 from scp_anon.batch.manifest import NAME, Done, Manifest
 from scp_anon.batch.mapping import Mapping
@@ -37,7 +38,10 @@ def perform(
         except OSError as error:
             raise ConfigError(f"{job.output}: the output folder cannot be made: {error.strerror}") from None
         Worker.start(job)
-        manifest = _manifest(job, resume)
+        contents = Contents(job.output, not job.dry_run) if job.once else None
+        if contents is not None:
+            stack.callback(contents.close)
+        manifest = _manifest(job, resume, contents)
         stack.callback(manifest.close)
         pairs = None
         if mapping is not None and not job.dry_run:
@@ -52,13 +56,13 @@ def perform(
             _clear(job)
             stack.callback(_clear, job)
             stack.callback(manifest.sync)
-        outcomes = run(job, _remaining(job, files, manifest) if resume else files, processes)
+        outcomes = run(job, _remaining(job, files, manifest, contents) if resume else files, processes)
         stack.enter_context(contextlib.closing(outcomes))
         for outcome in outcomes:
             if pairs is not None:
                 for pair in outcome.uids:
                     pairs.add(*pair)
-            final = _settled(job, manifest, outcome)
+            final = _settled(job, manifest, contents, outcome)
             if kept is not None and final.copy is not None:
                 kept.add(final)
             yield final
@@ -67,7 +71,7 @@ def perform(
             pairs.finish()
 
 
-def _manifest(job: Job, resume: bool) -> Manifest:
+def _manifest(job: Job, resume: bool, contents: Contents | None) -> Manifest:
     """The manifest of the output folder. Raises ConfigError where it is that of something else."""
     writes = not job.dry_run
     if writes and Worker.current.is_numbered and not (resume and (job.output / NAME).exists()):
@@ -75,23 +79,41 @@ def _manifest(job: Job, resume: bool) -> Manifest:
             if any(entries):
                 why = "has files, which new numbers could replace: --resume what it has, or take another folder"
                 raise ConfigError(f"{job.output}: {why}")
-    return Manifest(job.output, Worker.current.head(), job.names, resume, writes)
+
+    def loaded(source: str, done: Done) -> None:
+        """Note a content that an earlier run has finished; of a mirror, or a folder, it is not told where."""
+        if contents is not None and done.content is not None and done.status == "delivered":
+            place = filled(done.place, done.number, "") if done.place is not None else "{"
+            contents.add(done.content, source, None if "{" in place else place, is_new=False)
+
+    return Manifest(job.output, Worker.current.head(), job.names, resume, writes, loaded)
 
 
-def _remaining(job: Job, files: Iterable[Input], manifest: Manifest) -> Iterator[Input | Outcome]:
+def _remaining(
+    job: Job, files: Iterable[Input], manifest: Manifest, contents: Contents | None
+) -> Iterator[Input | Outcome]:
     """The files, with an outcome in the place of each that is finished: its input is the same, its output is there."""
     for file in files:
         done = manifest.find(file.path)
-        if done is None or done.status not in _FINISHED or not _is_same(file, done):
-            yield file
-            continue
-        output = _output(job, file, done)
-        if done.status == "filtered":
-            yield Outcome(file.path, "skipped", None, None, done.size)
-        elif os.path.lexists(job.output / output):
-            yield Outcome(file.path, "skipped", output, None, done.size)
-        else:
-            yield file
+        finished = _finished(job, file, done, contents) if done is not None and _is_same(file, done) else None
+        if contents is not None and done is not None and done.status == "delivered":
+            if finished is None or finished.output is None:
+                contents.forget(job.names.of(file.path))
+            else:
+                contents.find(job.names.of(file.path), finished.output)
+        yield finished or file
+
+
+def _finished(job: Job, file: Input, done: Done, contents: Contents | None) -> Outcome | None:
+    """The outcome of an input that is what it was; None where it is not finished after all."""
+    output = _output(job, file, done)
+    if done.status == "filtered":
+        return Outcome(file.path, "skipped", None, None, done.size)
+    if done.status == "delivered" and os.path.lexists(job.output / output):
+        return Outcome(file.path, "skipped", output, None, done.size)
+    if done.status == "skipped" and contents is not None and done.content is not None and contents.has(done.content):
+        return Outcome(file.path, "skipped", None, SAME_CONTENT, done.size, content=done.content)
+    return None
 
 
 def _output(job: Job, file: Input, done: Done) -> str:
@@ -111,8 +133,14 @@ def _is_same(file: Input, done: Done) -> bool:
     return (found.st_size, found.st_mtime_ns) == (done.size, done.mtime_ns)
 
 
-def _settled(job: Job, manifest: Manifest, outcome: Outcome) -> Outcome:
-    """Give an output its number, and note what is finished; returns the outcome as it is then."""
+def _settled(job: Job, manifest: Manifest, contents: Contents | None, outcome: Outcome) -> Outcome:
+    """Give an output its place, and note what is finished; returns the outcome as it is then."""
+    if contents is not None and outcome.content is not None:
+        is_there = contents.has(outcome.content)
+        if outcome.status == "skipped":
+            return outcome if is_there else outcome._replace(status="failed", reason="what had its content is gone")
+        if outcome.status == "delivered" and is_there:
+            return _skipped(manifest, outcome)
     if outcome.status not in _FINISHED:
         return outcome
     place, number, output = None, None, None
@@ -128,8 +156,20 @@ def _settled(job: Job, manifest: Manifest, outcome: Outcome) -> Outcome:
             put(outcome.temporary, str(job.output), output)
     except OSError as error:
         return outcome._replace(status="failed", output=None, reason=error.strerror)
-    manifest.add(outcome.source, Done(outcome.size, outcome.mtime_ns, outcome.status, place, number))
+    done = Done(outcome.size, outcome.mtime_ns, outcome.status, place, number, outcome.content)
+    manifest.add(outcome.source, done)
+    if contents is not None and outcome.content is not None:
+        contents.add(outcome.content, job.names.of(outcome.source), output, is_new=True)
     return outcome._replace(output=output, temporary=None)
+
+
+def _skipped(manifest: Manifest, outcome: Outcome) -> Outcome:
+    """Leave out what has the content of one that is finished, and note that."""
+    if outcome.temporary is not None:
+        with contextlib.suppress(OSError):  # what is left is removed at the end
+            os.unlink(outcome.temporary)
+    manifest.add(outcome.source, Done(outcome.size, outcome.mtime_ns, "skipped", None, None, outcome.content))
+    return outcome._replace(status="skipped", output=None, reason=SAME_CONTENT, temporary=None)
 
 
 def _clear(job: Job) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeVar
 
 from scp_anon import log
+from scp_anon.batch.contents import content_of
 from scp_anon.batch.files import Input
 from scp_anon.batch.manifest import NAME, Names
 from scp_anon.batch.originals import KEYWORDS, Original
@@ -46,9 +47,9 @@ class Outcome(NamedTuple):
     """What became of an input: `output` is under the output folder, `reason` a quarantine reason or an error's name.
 
     As a process yields it, the output still is to be given its number, and `folder`, that of the input: `temporary` is
-    where it is until it has a number. `detail` narrows the reason down. `copy`: where the input was copied to in the
-    quarantine folder. `uids`: keyword, old and new value, and `tags`: names, of which this
-    process has not told yet.
+    where it is until then. `content`: the hash of that of the input, if it counts. `detail` narrows the reason down.
+    `copy`: where the input was copied to in the quarantine folder. `uids`: keyword, old and new value, and `tags`:
+    names, of which this process has not told yet.
     """
 
     source: str
@@ -61,6 +62,7 @@ class Outcome(NamedTuple):
     temporary: str | None = None
     copy: str | None = None
     folder: str = ""
+    content: str | None = None
     uids: tuple[tuple[str, str, str], ...] = ()
     tags: tuple[str, ...] = ()
 
@@ -71,7 +73,7 @@ class Job:
 
     `quarantine`: the folder for copies of what cannot be ruled on. `dry_run`: nothing is written.
     `mapping`, `drift`: UIDs and tags of the originals are told. `fields`: the file of those that the layout may have of
-    originals.
+    originals. `once`: of inputs with the same content one is done.
     """
 
     key: bytes
@@ -84,6 +86,7 @@ class Job:
     mapping: bool = False
     drift: bool = False
     fields: Path | None = None
+    once: bool = False
 
     @property
     def names(self) -> Names:
@@ -112,6 +115,7 @@ class Worker:
         self._fields = LayoutFields(job.layout, job.fields) if job.fields is not None else None
         self._layout = None if job.layout == MIRROR or self._fields else Layout(job.layout, numbers=True)
         self._output = str(job.output)
+        self._content_key = subkey(job.key, "content", job.project)
         self._numbers = count()
         self._told: set[object] = set()  # UIDs and tags
 
@@ -177,7 +181,8 @@ class Worker:
     def _deidentify(self, file: Input, outcome: Outcome) -> Outcome:
         """De-identify into the output folder, if anything is to be written; returns the outcome with its place."""
         if self._job.dry_run:
-            with opened(file.path) as (buffer, _):
+            with opened(file.path) as (buffer, mapped):
+                outcome = self._with_content(outcome, buffer, mapped)
                 return self._placed(file, outcome, buffer, self._deidentifier.mapped(buffer, None))
         temporary = f"{self._output}/.{os.getpid()}-{next(self._numbers)}.tmp"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
@@ -185,9 +190,9 @@ class Worker:
             with opened(file.path) as (buffer, mapped):
                 copy = partial(copy_range, mapped) if mapped is not None else None
                 result = self._deidentifier.mapped(buffer, copy)
-                outcome = self._placed(file, outcome, buffer, result)
+                outcome = self._placed(file, self._with_content(outcome, buffer, mapped), buffer, result)
                 result.write(descriptor)
-            if self.is_numbered:
+            if self.is_numbered or self._job.once:
                 return outcome._replace(temporary=temporary)
             put(temporary, self._output, self._job.placed(outcome, None))
         except BaseException:
@@ -197,6 +202,10 @@ class Worker:
         finally:
             os.close(descriptor)
         return outcome
+
+    def _with_content(self, outcome: Outcome, buffer: Buffer, mapped: int | None) -> Outcome:
+        """The outcome with the hash of the content, if that counts."""
+        return outcome._replace(content=content_of(self._content_key, buffer, mapped)) if self._job.once else outcome
 
     def _placed(self, file: Input, outcome: Outcome, buffer: Buffer, result: Deidentified) -> Outcome:
         """The outcome with the place of the result, and with what is to be told of the original."""

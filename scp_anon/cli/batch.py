@@ -44,6 +44,9 @@ def deid(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on in the output folder: skip inputs that are finished.")
     ] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Skip inputs whose content is, byte for byte, that of one that is finished.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would become of each; write nothing.")] = False,
     quarantine: Annotated[
         Path | None, typer.Option(help="A folder for copies, which identify, of what cannot be ruled on.")
@@ -73,8 +76,8 @@ def deid(
         if written is not None and written != _STANDARD_OUTPUT:
             _check_apart(written, paths, output)
     settings = _watched(changed(changes), audit, dry_run)
-    told = (mapping is not None, drift is not None)
-    job = batch.Job(key_of(key, not dry_run), project, settings, place, output, quarantine, dry_run, *told, fields)
+    master, told = key_of(key, not dry_run), (mapping is not None, drift is not None)
+    job = batch.Job(master, project, settings, place, output, quarantine, dry_run, *told, fields, once)
     alarm = batch.Drift(drift) if drift else None
     counts = batch.Summary()
     with contextlib.ExitStack() as stack:
@@ -86,7 +89,12 @@ def deid(
             show()
     if summary is not None:
         batch.write_whole(summary, counts.as_json(dry_run), "summary")
-    _print(counts, alarm, dry_run, report == _STANDARD_OUTPUT)
+    _end(counts, alarm, dry_run, report == _STANDARD_OUTPUT)
+
+
+def _end(counts: batch.Summary, alarm: batch.Drift | None, dry_run: bool, to_error: bool) -> None:
+    """Say what became of all, and exit with 1 if not all is well."""
+    _print(counts, alarm, dry_run, to_error)
     if alarm and not dry_run:
         alarm.finish()
     if not counts.is_clean:
