@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -16,6 +17,30 @@ _SERIAL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CACHED: Final = 4096
 
 
+class Numbers:
+    """What stands for which number, and which of the numbers a value has."""
+
+    def __init__(self, rows: Mapping[str, str], matching: Matching) -> None:
+        """`rows`: number → what stands for it. `matching`: how a number is found in a value."""
+        self._rows = rows
+        self._matching = matching
+        # Those that are no one word are not found by looking up the words of a value.
+        self._others = [key for key in rows if not _WORD.fullmatch(key)] if matching == "word" else []
+
+    def find(self, value: str) -> str | None:
+        """What the numbers of a value stand for; None where it has none, or where they stand for different things."""
+        found = {self._rows[key] for key in self._keys(value.strip())}
+        return found.pop() if len(found) == 1 else None
+
+    def _keys(self, value: str) -> list[str]:
+        if self._matching == "equals":
+            return [value] if value in self._rows else []
+        if self._matching == "contains":
+            return [key for key in self._rows if key in value]
+        words = [word for word in _WORD.findall(value) if word in self._rows]
+        return words + [key for key in self._others if re.search(rf"(?<!\w){re.escape(key)}(?!\w)", value)]
+
+
 class Links:
     """The rows of a link list, in memory. Two rows that say different things of one number are an error."""
 
@@ -24,8 +49,7 @@ class Links:
 
         Raises ConfigError, which names lines and never what is in them.
         """
-        self._serials: dict[str, str] = {}
-        self._matching = matching
+        found: dict[str, str] = {}
         with opened(path, form) as sheet:
             numbers, serials = sheet.column(number), sheet.column(serial)
             for line, cells in sheet.lines():
@@ -34,22 +58,7 @@ class Links:
                 key, value = cells[numbers].strip(), cells[serials].strip()
                 if not key or not _SERIAL.fullmatch(value):
                     raise ConfigError(f"{path}:{line}: a number, and a serial of letters, digits and . _ - are needed")
-                if self._serials.setdefault(key, value) != value:
+                if found.setdefault(key, value) != value:
                     raise ConfigError(f"{path}:{line}: this number has another serial above")
-        # Those that are no one word are not found by looking up the words of a value.
-        self._others = [key for key in self._serials if not _WORD.fullmatch(key)]
-        self.serial = lru_cache(_CACHED)(self._serial)
-
-    def _serial(self, value: str) -> str | None:
+        self.serial = lru_cache(_CACHED)(Numbers(found, matching).find)
         """The serial that a value leads to; None where there is none, or more than one."""
-        found = {self._serials[key] for key in self._keys(value)}
-        return found.pop() if len(found) == 1 else None
-
-    def _keys(self, value: str) -> list[str]:
-        value = value.strip()
-        if self._matching == "equals":
-            return [value] if value in self._serials else []
-        if self._matching == "contains":
-            return [key for key in self._serials if key in value]
-        words = [word for word in _WORD.findall(value) if word in self._serials]
-        return words + [key for key in self._others if re.search(rf"(?<!\w){re.escape(key)}(?!\w)", value)]

@@ -82,6 +82,11 @@ def test_good_profile(tmp_path: Path) -> None:
         ("{private: A, action: hash}", "action: needs to know the VR"),
         ("{tag: Manufacturer, element: '10', action: keep}", "group and element are of private attributes"),
         ("{tag: Manufacturer, action: lookup, file: missing.csv}", "missing.csv: cannot be read"),
+        (
+            "{tag: Manufacturer, action: lookup, file: missing.csv, match: like}",
+            "match: Input should be 'equals', 'word'",
+        ),
+        ("{tag: Manufacturer, action: keep, match: word}", "match: the action keep has no match"),
         ("{tag: Manufacturer, action: keep, when: {}}", "when: when: has no condition"),
         (
             "{tag: Manufacturer, action: keep, when: {Modalty: CT}}",
@@ -192,6 +197,26 @@ def test_other_faults(tmp_path: Path, text: str, said: str) -> None:
     """Of settings, of keys, of YAML."""
     found = faults(tmp_path, text)
     assert any(line.startswith(said) or said in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("rows", "match", "said"),
+    [
+        ("a,1\nb,2\na,3\n", "equals", "t.csv:4: this original has another new value above"),
+        ("a,1\n ,2\n", "contains", "t.csv:3: original is empty"),
+        ("a,1\n,2\n", "word", "t.csv:3: original is empty"),
+        ("a,1\n,2\na,1\n", "equals", ""),
+    ],
+)
+def test_tables_to_look_up(rows: str, match: str, said: str, tmp_path: Path) -> None:
+    """Two things of one original, or an original that every value has, are told by their line."""
+    (tmp_path / "t.csv").write_text(f"original,new\n{rows}", encoding="utf-8")
+    rule = f"{{tag: Manufacturer, action: lookup, file: t.csv, match: {match}}}"
+    if said:
+        assert any(said in line for line in faults(tmp_path, f"rules: [{rule}]"))
+    else:
+        (tmp_path / "p.yaml").write_text(f"rules: [{rule}]", encoding="utf-8")
+        assert load_profile(tmp_path / "p.yaml")
 
 
 def test_every_fault_is_told_at_once(tmp_path: Path) -> None:

@@ -141,6 +141,36 @@ def test_lookup(tmp_path: Path) -> None:
         after(rule, source)
 
 
+@pytest.mark.parametrize(
+    ("match", "value", "new"),
+    [
+        ("equals", "17", "A"),
+        ("equals", "X17", None),
+        ("word", "study 17, of two", "A"),
+        ("word", "X17", None),
+        ("word", "17 18", None),
+        ("word", "17 A-1", "A"),
+        ("contains", "X17/3", "A"),
+        ("contains", "X118", "B"),
+        ("contains", "X1718", None),
+        ("contains", "X", None),
+        ("contains", "17A-1", "A"),
+    ],
+)
+def test_lookup_in_a_part(tmp_path: Path, match: str, value: str, new: str | None) -> None:
+    """A number in a value, as a whole, as a word or anywhere: to one new value, or the instance goes nowhere."""
+    rows = ({"original": original, "new": to} for original, to in (("17", "A"), ("18", "B"), ("A-1", "A")))
+    rule = {"tag": "AccessionNumber", "action": "lookup", "file": str(write_csv(tmp_path / "t.csv", *rows))}
+    source = samples.image()
+    source.AccessionNumber = value
+    if new is not None:
+        assert after({**rule, "match": match}, source).AccessionNumber == new
+        return
+    with pytest.raises(Undecodable) as raised:
+        after({**rule, "match": match}, source)
+    assert (raised.value.reason, raised.value.detail) == (Reason.RULE_NOT_APPLICABLE, "(0008,0050)")
+
+
 def test_clean_text() -> None:
     """As the option does, for any text."""
     source = samples.image()

@@ -47,9 +47,13 @@ _PARAMETERS: Final[dict[str, frozenset[str]]] = {
     "replace": frozenset(("value",)),
     "hash": frozenset(("length",)),
     "regex": frozenset(("pattern", "value")),
-    "lookup": frozenset(("file",)),
+    "lookup": frozenset(("file", "match")),
 }
-_OPTIONAL: Final[dict[str, frozenset[str]]] = {"hash": frozenset(("length",)), "keep": frozenset(("values", "file"))}
+_OPTIONAL: Final[dict[str, frozenset[str]]] = {
+    "hash": frozenset(("length",)),
+    "keep": frozenset(("values", "file")),
+    "lookup": frozenset(("match",)),
+}
 _MAY_FAIL: Final = frozenset(("shift-date", "regex", "lookup", "clean-text"))
 _MAY_CREATE: Final = frozenset(("replace", "empty", "dummy", "hash", "pseudonym"))
 _SOP_INSTANCE_UID: Final = 0x00080018
@@ -190,7 +194,7 @@ def _faults_of_rule(section: RuleSection) -> Iterator[Fault]:
 
 def _faults_of_parameters(section: RuleSection) -> Iterator[Fault]:
     known = _PARAMETERS.get(section.action, frozenset())
-    for name in ("value", "pattern", "file", "length", "values"):
+    for name in ("value", "pattern", "file", "length", "values", "match"):
         is_given = getattr(section, name) is not None
         if is_given and name not in known:
             yield (name,), f"the action {section.action} has no {name}"

@@ -18,6 +18,7 @@ from scp_anon.deid.settings import RuleSection
 from scp_anon.deid.tables import ruled
 from scp_anon.documents import read
 from scp_anon.errors import ConfigError
+from scp_anon.links import Matching
 
 if TYPE_CHECKING:
     from scp_anon.deid.cleaning import TextCleaner
@@ -102,7 +103,8 @@ class Rulebook:
                 value = template(expression.pattern, _needed(section.value, "value"))
                 return actions.substituted(vr, expression, value)
             case "lookup":
-                return value_lists.looked_up(vr, read_lookup(section.file or Path(_needed(None, "file"))))
+                rows = read_lookup(section.file or Path(_needed(None, "file")), section.match or "equals")
+                return value_lists.looked_up(vr, rows, section.match or "equals")
             case "clean-text":
                 return Rule(vr, self._cleaner().action(vr))
 
@@ -174,16 +176,23 @@ def template(pattern: re.Pattern[str], value: str) -> str:
     return value
 
 
-def read_lookup(path: Path) -> dict[str, str]:
-    """A table of `original` and `new` values. Raises ConfigError, which names no value."""
+def read_lookup(path: Path, matching: Matching = "equals") -> dict[str, str]:
+    """A table of `original` and `new` values, of which no two disagree. Raises ConfigError, which names no value."""
+    rows: dict[str, str] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             if not {"original", "new"} <= set(reader.fieldnames or ()):
                 raise ConfigError(f"{path}:1: must have the columns original and new")
-            return {(row["original"] or "").strip(): (row["new"] or "").strip() for row in reader}
+            for row in reader:
+                original, new = (row["original"] or "").strip(), (row["new"] or "").strip()
+                if not original and matching != "equals":
+                    raise ConfigError(f"{path}:{reader.line_num}: original is empty, which is in every value")
+                if rows.setdefault(original, new) != new:
+                    raise ConfigError(f"{path}:{reader.line_num}: this original has another new value above")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'not CSV in UTF-8'}") from None
+    return rows
 
 
 def _plain(name: str, tag: int, vr: str) -> Rule:

@@ -13,6 +13,7 @@ from pydantic import Field, RootModel, model_validator
 
 from scp_anon.deid.identity import LONGEST_HASH, PSEUDONYM_LENGTH
 from scp_anon.documents import Document, Section, misplaced
+from scp_anon.links import Matching
 
 BASIC: Final = "basic"
 SHIPPED: Final = ("mmiv",)  # the profiles in `profiles/`, by name
@@ -135,6 +136,7 @@ class RuleSection(Section):
     file: Path | None = None
     values: tuple[str, ...] | None = Field(default=None, min_length=1)
     length: int | None = Field(default=None, ge=4, le=LONGEST_HASH)
+    match: Matching | None = None
     otherwise: Otherwise = "quarantine"
     create: bool = False
     when: When | None = None

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from scp_anon.deid import text
 from scp_anon.deid.actions import Rule, Unfit, encoded
 from scp_anon.deid.instance import SINGLE, Scope
 from scp_anon.dicom.elements import Value
+from scp_anon.links import Matching, Numbers
 
 # Of these a value on a list of allowed ones is the same with other case, blanks and punctuation.
 _LOOSE: Final = frozenset("CS LO LT PN SH ST UC UT".split())
+_CACHED: Final = 1 << 12
 _UNCOUNTED: Final = re.compile(r"[\s\-_,.]")
 
 
-def looked_up(vr: str, rows: Mapping[str, str]) -> Rule:
-    """What a table has for the value."""
+def looked_up(vr: str, rows: Mapping[str, str], matching: Matching = "equals") -> Rule:
+    """What a table has for the value, or for what is in it: one thing, or it is unfit."""
+    find = lru_cache(_CACHED)(Numbers(rows, matching).find)
 
     def act(scope: Scope, value: bytes) -> Value:
-        new = rows.get(text.decode(value, scope.character_sets))
+        new = find(text.decode(value, scope.character_sets))
         if new is None:
             raise Unfit
         return encoded(new, vr, scope)
