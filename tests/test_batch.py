@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -322,6 +324,53 @@ def test_order_of_a_large_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(expected) == 52
 
 
+def test_sample(tmp_path: Path) -> None:
+    """So many files of each folder, as by chance: whatever else is there, and however it is listed."""
+    source = write_tree(tmp_path / "in", patients=3, images=40)
+    (source / "p1" / "deeper").mkdir()
+    shutil.copy(source / "p0" / "0.dcm", source / "p1" / "deeper" / "only.dcm")
+    (source / "empty").mkdir()
+
+    def chosen(folder: Path, size: int) -> list[str]:
+        return [file.relative for file in batch.inputs([folder], tmp_path / "out", size)]
+
+    first = chosen(source, 5)
+    assert Counter(str(Path(place).parent) for place in first) == {"p0": 5, "p1": 5, "p1/deeper": 1, "p2": 5}
+    assert len({tuple(Path(each).name for each in first if each.startswith(f"{p}/")) for p in ("p0", "p1", "p2")}) == 3
+    assert set(chosen(source, 4)) < set(first) < set(chosen(source, 100))
+    assert len(chosen(source, 100)) == 121
+    moved = tmp_path / "moved" / "away"
+    for path in sorted(source.rglob("*.dcm"), reverse=True):
+        (moved / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, moved / path.relative_to(source))
+    assert chosen(moved, 5) == first
+
+
+def test_sample_by_the_command(tmp_path: Path) -> None:
+    """A few are done, by however many processes, and the rest when it is wanted; what is named is always done."""
+    key, source, out = key_file(tmp_path), write_tree(tmp_path / "in", patients=2, images=40), tmp_path / "out"
+    common = ("-o", out, "--key", key, "--layout", "mirror")
+    assert deid(source, *common, "--sample", 5, "--processes", 2).said == "10 delivered\n"
+    some = tree(out)
+    assert some.keys() == {file.relative for file in batch.inputs([source], out, 5)}
+    assert deid(source, *common, "--resume", "--sample", 5).said == "10 skipped\n"
+    assert deid(source, *common, "--resume").said == "70 delivered, 10 skipped\n"
+    assert some.items() < tree(out).items()
+    named = (source / "p0" / "3.dcm", source / "p0" / "4.dcm", source / "p1")
+    assert deid(*named, *common, "--sample", 1, "--dry-run").said == "dry run: 3 delivered\n"
+    assert deid(source, *common, "--sample", 0).code == 2
+
+
+def test_sample_of_a_large_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sorted on the disk or in memory, it is the same."""
+    for i in range(50):
+        (tmp_path / os.fsdecode(b"%d-\xff" % i)).write_text("")
+    expected = list(batch.inputs([tmp_path], Path("/nowhere"), 20))
+    monkeypatch.setattr(files_module, "_IN_MEMORY", 5)
+    assert list(batch.inputs([tmp_path], Path("/nowhere"), 20)) == expected
+    assert len(expected) == 20
+
+
 def test_census(tmp_path: Path) -> None:
     """It counts just the files that a run finds."""
     source = write_tree(tmp_path / "in")
@@ -333,3 +382,7 @@ def test_census(tmp_path: Path) -> None:
     expected = len(list(batch.inputs([source, source / "p0" / "0.dcm"], tmp_path / "out")))
     assert census.total == expected == 8
     census.close()
+    sampled = batch.Census([source, source / "p0" / "0.dcm"], batch.context(), 2)
+    sampled._process.join()
+    assert sampled.total == len(list(batch.inputs([source, source / "p0" / "0.dcm"], tmp_path / "out", 2)))
+    sampled.close()

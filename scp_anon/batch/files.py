@@ -5,6 +5,8 @@ However many files a folder has, memory stays flat: the names of a large one are
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -28,17 +30,18 @@ class Input(NamedTuple):
     given: bool
 
 
-def inputs(paths: Iterable[Path], output: Path) -> Iterator[Input]:
+def inputs(paths: Iterable[Path], output: Path, sample: int | None = None) -> Iterator[Input]:
     """The files that are named, and all those in the folders that are named, in the order of their names.
 
-    Raises ConfigError for a path that does not exist, and for an output inside an input.
+    `sample`: so many of each folder, chosen as by chance, but the same ones whenever it has the same names. Raises
+    ConfigError for a path that does not exist, and for an output inside an input.
     """
     paths = list(paths)
     for path in paths:
         if not path.exists():
             raise ConfigError(f"{path}: no such file or folder")
         check_outside(path, output, "output")
-    return _inputs(paths)
+    return _inputs(paths, sample)
 
 
 def check_outside(path: Path, folder: Path, what: str) -> None:
@@ -47,7 +50,7 @@ def check_outside(path: Path, folder: Path, what: str) -> None:
         raise ConfigError(f"{folder}: the {what} must not be inside the input {path}")
 
 
-def _inputs(paths: list[Path]) -> Iterator[Input]:
+def _inputs(paths: list[Path], sample: int | None) -> Iterator[Input]:
     """As `inputs`; where several are named, each has a place of its own, so that none replaces another in a mirror."""
     names: set[str] = set()
     for path in paths:
@@ -55,7 +58,8 @@ def _inputs(paths: list[Path]) -> Iterator[Input]:
         names.add(name)
         if path.is_dir():
             place = f"{name}/" if len(paths) > 1 else ""
-            yield from (Input(file, place + file[len(str(path)) :].lstrip("/"), False) for file in files_in(str(path)))
+            for file in files_in(str(path), sample):
+                yield Input(file, place + file[len(str(path)) :].lstrip("/"), False)
         else:
             yield Input(str(path), name, True)
 
@@ -66,14 +70,15 @@ def _unused(name: str, names: set[str]) -> str:
     return next(each for each in chain((name,), numbered) if each not in names)
 
 
-def files_in(folder: str, with_links: bool = False) -> Iterator[str]:
-    """All files below a folder, in the order of their names; links to folders are not followed.
+def files_in(folder: str, sample: int | None = None, place: str = "", with_links: bool = False) -> Iterator[str]:
+    """All files below a folder, or a sample of each, in the order of their names; links to folders are not followed.
 
-    A folder that cannot be listed is yielded itself: it fails as a file that cannot be read does. So are, `with_links`,
-    links to folders, and links that lead nowhere.
+    `place`: where the folder is below the one that was named. A folder that cannot be listed is yielded itself: it
+    fails as a file that cannot be read does. So are, `with_links`, links to folders, and links that lead nowhere.
     """
     try:
         found = _entries(folder, with_links)
+        found = found if sample is None else _sample(found, sample, place)
         first = list(islice(found, _IN_MEMORY + 1))
         entries = iter(sorted(first)) if len(first) <= _IN_MEMORY else _sorted(chain(first, found))
     except OSError:
@@ -82,7 +87,7 @@ def files_in(folder: str, with_links: bool = False) -> Iterator[str]:
     for name, is_folder in entries:
         path = os.path.join(folder, os.fsdecode(name))
         if is_folder:
-            yield from files_in(path, with_links)
+            yield from files_in(path, sample, f"{place}/{os.fsdecode(name)}", with_links)
         else:
             yield path
 
@@ -95,6 +100,22 @@ def _entries(folder: str, with_links: bool) -> Iterator[tuple[bytes, bool]]:
                 yield os.fsencode(entry.name), True
             elif entry.is_file() or (with_links and (entry.is_dir() or not os.path.exists(entry.path))):
                 yield os.fsencode(entry.name), False
+
+
+def _sample(entries: Iterable[tuple[bytes, bool]], size: int, place: str) -> Iterator[tuple[bytes, bool]]:
+    """All folders, and so many of the files: those with the least hashes of their places."""
+    least: list[tuple[int, bytes]] = []  # a heap, with the largest hash on top
+    for name, is_folder in entries:
+        if is_folder:
+            yield name, True
+            continue
+        digest = hashlib.sha256(os.fsencode(place) + b"/" + name).digest()
+        ranked = (-int.from_bytes(digest, "big"), name)
+        if len(least) < size:
+            heapq.heappush(least, ranked)
+        else:
+            heapq.heappushpop(least, ranked)
+    yield from ((name, False) for _, name in least)
 
 
 def _sorted(entries: Iterator[tuple[bytes, bool]]) -> Iterator[tuple[bytes, bool]]:
@@ -119,11 +140,11 @@ def _read(database: sqlite3.Connection) -> Iterator[tuple[bytes, bool]]:
 class Census:
     """Counts the files below some paths in a process of its own, so that nobody waits for it."""
 
-    def __init__(self, paths: Iterable[Path], context: BaseContext) -> None:
-        """Start counting."""
+    def __init__(self, paths: Iterable[Path], context: BaseContext, sample: int | None = None) -> None:
+        """Start counting; `sample`: so many of each folder at most."""
         self._counted = context.Value("q", 0, lock=False)
         self._is_done = context.Value("b", 0, lock=False)
-        arguments = (list(map(str, paths)), self._counted, self._is_done)
+        arguments = (list(map(str, paths)), sample, self._counted, self._is_done)
         self._process = context.Process(target=_count, args=arguments, daemon=True)  # type: ignore[attr-defined]  # each context has one
         self._process.start()
 
@@ -138,7 +159,7 @@ class Census:
         self._process.join()
 
 
-def _count(paths: list[str], counted: object, is_done: object) -> None:
+def _count(paths: list[str], sample: int | None, counted: object, is_done: object) -> None:
     """Count as `inputs` would find them."""
     total = 0
     for path in paths:
@@ -146,13 +167,15 @@ def _count(paths: list[str], counted: object, is_done: object) -> None:
         total += not pending
         while pending:
             folder = pending.pop()
+            here = 0
             try:
                 with os.scandir(folder) as entries:
                     for entry in entries:
                         if entry.is_dir(follow_symlinks=False):
                             pending.append(entry.path)
                         else:
-                            total += entry.is_file()
+                            here += entry.is_file()
             except OSError:
-                total += 1
+                here += 1
+            total += here if sample is None else min(here, sample)
     counted.value, is_done.value = total, 1  # type: ignore[attr-defined]  # shared values have no type of their own

@@ -44,6 +44,9 @@ def deid(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on in the output folder: skip inputs that are finished.")
     ] = False,
+    sample: Annotated[
+        int | None, typer.Option(help="Take so many files of each folder only, to see what becomes of them.", min=1)
+    ] = None,
     once: Annotated[
         bool, typer.Option("--once", help="Skip inputs whose content is, byte for byte, that of one that is finished.")
     ] = False,
@@ -71,7 +74,7 @@ def deid(
 ) -> None:
     """De-identify files and folders, by the same engine as the node."""
     place = _layout(layout, by_series, fields)
-    files = batch.inputs(paths, output)
+    files = batch.inputs(paths, output, sample)
     for written in (quarantine, mapping, report, audit):
         if written is not None and written != _STANDARD_OUTPUT:
             _check_apart(written, paths, output)
@@ -82,7 +85,7 @@ def deid(
     counts = batch.Summary()
     with contextlib.ExitStack() as stack:
         lines = stack.enter_context(_report(report)) if report else None
-        show = stack.enter_context(shown(paths, counts))
+        show = stack.enter_context(shown(paths, counts, sample))
         outcomes = stack.enter_context(contextlib.closing(batch.perform(job, files, processes, resume, mapping)))
         for outcome in outcomes:
             _note(outcome, counts, lines, alarm)

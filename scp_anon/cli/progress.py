@@ -18,8 +18,11 @@ _EVERY: Final = 0.1  # seconds
 
 
 @contextmanager
-def shown(paths: list[Path], counts: Summary) -> Iterator[Callable[[], None]]:
-    """A progress bar on a terminal, nothing elsewhere; gives what is to be called after each file."""
+def shown(paths: list[Path], counts: Summary, sample: int | None = None) -> Iterator[Callable[[], None]]:
+    """A progress bar on a terminal, nothing elsewhere; gives what is to be called after each file.
+
+    `sample`: so many are taken of each folder.
+    """
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda: None
@@ -27,7 +30,7 @@ def shown(paths: list[Path], counts: Summary) -> Iterator[Callable[[], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[told]}"))
     # Without a thread of its own: this process is going to be forked.
     bar = Progress(*columns, console=console, auto_refresh=False)
-    with closing(Census(paths, context())) as census, bar:
+    with closing(Census(paths, context(), sample)) as census, bar:
         task = bar.add_task("de-identifying", total=None, told="")
         last = 0.0
 
