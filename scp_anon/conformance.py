@@ -140,7 +140,8 @@ def _uids(settings: ProfileFile) -> str:
     if "retain-uids" in settings.options:
         return "kept"
     if settings.uids.scheme == "mmiv":
-        return "as the mmiv tool makes them: hashes without a key"
+        style = "in its old style, with letters, which are not legal" if settings.uids.old_style else "makes them"
+        return f"as the mmiv tool {style}: hashes without a key"
     return f"keyed hash (HMAC-SHA-256) under {settings.uids.root}"
 
 

@@ -220,6 +220,7 @@ def test_lookup_among_candidates(key: Path, tmp_path: Path) -> None:
     assert (other.returncode, other.stdout) == (1, ""), "another project leads nowhere"
 
 
+@pytest.mark.filterwarnings("ignore:.*UI:UserWarning:pydicom")  # the old style's UIDs are illegal, as pydicom says
 def test_lookup_by_name_table_and_mmiv(key: Path, tmp_path: Path) -> None:
     """Who has no ID, who is in a table, and the UIDs of that tool."""
     candidates = tmp_path / "candidates.txt"
@@ -230,10 +231,12 @@ def test_lookup_by_name_table_and_mmiv(key: Path, tmp_path: Path) -> None:
     common = ("--candidates", str(candidates), "--key", str(key), "--project", "p")
     made = result(nameless, Deidentifier(secret, "p", {"pixels": "pass"}))
     assert scp_anon("lookup", made.PatientID, *common).stdout == "ROE^JANE\tPatient's Name\tp\n"
-    (tmp_path / "mmiv.yaml").write_text("uids: {scheme: mmiv}\n")
-    made = result(nameless, Deidentifier(secret, "p", {"pixels": "pass", "uids": {"scheme": "mmiv"}}))
-    found = scp_anon("lookup", made.SOPInstanceUID, *common, "--profile", str(tmp_path / "mmiv.yaml"))
-    assert found.stdout == "1.2.3\tUID\tp\n"
+    for old_style in (False, True):
+        (tmp_path / "mmiv.yaml").write_text(f"uids: {{scheme: mmiv, old_style: {str(old_style).lower()}}}\n")
+        uids = {"scheme": "mmiv", "old_style": old_style}
+        made = result(nameless, Deidentifier(secret, "p", {"pixels": "pass", "uids": uids}))
+        found = scp_anon("lookup", made.SOPInstanceUID, *common, "--profile", str(tmp_path / "mmiv.yaml"))
+        assert found.stdout == "1.2.3\tUID\tp\n"
     write_csv(tmp_path / "patients.csv", {"id": "Jane", "pseudonym": "P1"})
     (tmp_path / "table.yaml").write_text("patients: {scheme: table, file: patients.csv}\n")
     found = scp_anon("lookup", "P1", *common, "--profile", str(tmp_path / "table.yaml"))

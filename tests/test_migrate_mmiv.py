@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,15 @@ def stored(value: str, pad: bytes = b"\0") -> bytes:
     return raw + pad * (len(raw) % 2)
 
 
+def hexadecimal(value: bytes) -> str:
+    """Their hash in the old style."""
+    return hashlib.sha256(value).hexdigest()
+
+
 @pytest.mark.parametrize("length", [40, 41])
-def test_uids_of_the_tool(source: Path, length: int) -> None:
+@pytest.mark.parametrize(("scheme", "digits"), [("mmiv", digits), ("mmiv-old-style", hexadecimal)])
+@pytest.mark.filterwarnings("ignore:.*UI:UserWarning:pydicom")  # the old style's UIDs are illegal, as pydicom says
+def test_uids_of_the_tool(source: Path, length: int, scheme: str, digits: Callable[[bytes], str]) -> None:
     """Of UIDs of odd and of even length, at the top and nested; accession number and study ID as well."""
     path = source / "1.dcm"
     ds = dcmread(path)
@@ -116,7 +124,7 @@ def test_uids_of_the_tool(source: Path, length: int) -> None:
     ds.ReferencedSeriesSequence = [item]
     ds.ConcatenationUID = series
     path.write_bytes(samples.encoded(ds))
-    found = result(source, "--uids", "mmiv")
+    found = result(source, "--uids", scheme)
 
     def new(raw: bytes) -> str:
         return ("1.3.6.1.4.1.45037." + digits(raw + PROJECT.encode()))[:63]
@@ -193,7 +201,7 @@ def mapping(path: Path) -> dict[str, dict[str, str]]:
     return content
 
 
-@pytest.mark.parametrize("options", [[], ["--option", "retain-uids"], ["--uids", "mmiv"]])
+@pytest.mark.parametrize("options", [[], ["--option", "retain-uids"], ["--uids", "mmiv"], ["--uids", "mmiv-old-style"]])
 def test_mapping(options: list[str], tmp_path: Path) -> None:
     """Old → new Study and Series UIDs of all instances, in any encoding; for its owner's eyes only."""
     key, source = key_file(tmp_path), write_tree(tmp_path / "in")

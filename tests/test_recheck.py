@@ -19,7 +19,9 @@ from tests.peers import corpus_files
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # real files are not all valid, says pydicom
 
-MMIV = {"uids": {"scheme": "mmiv"}, "rules": [{"tag": "AccessionNumber", "action": "hash"}]}
+HASHES = ({"tag": "AccessionNumber", "action": "hash"}, {"tag": "InstanceCreatorUID", "action": "uid"})
+MMIV = {"uids": {"scheme": "mmiv"}, "rules": HASHES}
+OLD_STYLE = {"uids": {"scheme": "mmiv", "old_style": True}, "rules": HASHES}
 PROFILES: tuple[dict[str, Any], ...] = (
     {},
     {"options": ["retain-safe-private", "retain-uids"]},
@@ -29,6 +31,7 @@ PROFILES: tuple[dict[str, Any], ...] = (
     {"patients": {"scheme": "fixed", "id": "SUBJECT", "name": "NOBODY"}},
     {"patients": {"scheme": "hash", "prefix": "P-", "length": 8}, "uids": {"root": "1.2.3.4"}},
     MMIV,
+    OLD_STYLE,
     {
         "rules": [
             {"tag": "StationName", "action": "hash", "length": 8},

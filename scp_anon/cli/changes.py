@@ -23,6 +23,7 @@ from scp_anon.exchange import import_file, regex_tag_change, tag_change
 MODIFIED_DATES: Final = "retain-longitudinal-modified-dates"
 _OF_OPTIONS: Final = ("event", "site", "siteid")  # variables that --tag-change may name
 _ADDED: Final = frozenset(("base", "rules", "variables"))  # what a file of rules may have
+_OLD_STYLE: Final = {"scheme": "mmiv", "old_style": True}
 _ALL_PRIVATE: Final = {"private": "*", "action": "keep"}
 
 
@@ -46,7 +47,10 @@ class Changes:
     anchor: Annotated[
         str | None, typer.Option(help="Move dates so that this attribute of each instance becomes 1970-01-01.")
     ] = None
-    uids: Annotated[str | None, typer.Option(help="keyed, or mmiv: UIDs and hashes as that tool makes them.")] = None
+    uids: Annotated[
+        str | None,
+        typer.Option(help="keyed, or mmiv: as that tool makes UIDs and hashes; mmiv-old-style: ILLEGAL ones."),
+    ] = None
     rules: Annotated[
         list[Path] | None,
         typer.Option(help="More rules, before the profile's: a profile file, or another tool's JSON."),
@@ -103,7 +107,7 @@ def changed(changes: Changes) -> ProfileFile:
         found["patients"] = {"scheme": "fixed", "id": changes.patient_id}
         _check("--patient-id", {"patients": found["patients"]})
     if changes.uids is not None:
-        found["uids"] = {"scheme": changes.uids}
+        found["uids"] = _OLD_STYLE if changes.uids == "mmiv-old-style" else {"scheme": changes.uids}
         _check("--uids", {"uids": found["uids"]})
     found.update(_dates(changes))
     settings = _with_rules(with_settings(settings, found) if found else settings, changes)

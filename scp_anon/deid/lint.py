@@ -145,6 +145,8 @@ def _faults_of_settings(settings: ProfileFile) -> Iterator[Fault]:
         yield from _faults_of_condition(("pixel_rules", i, "when"), held.when)
     if settings.uids.scheme == "mmiv" and settings.uids.root != UidsSection().root:
         yield ("uids", "root"), "the scheme mmiv has a root of its own"
+    if settings.uids.scheme != "mmiv" and settings.uids.old_style:
+        yield ("uids", "old_style"), "is of the scheme mmiv"
     if "project" in settings.variables:
         yield ("variables", "project"), "is the project of the route, or of the command line"
     for name in ("vocabulary", "safe_private"):

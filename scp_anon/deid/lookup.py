@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from scp_anon.deid.identity import LONGEST_HASH, Identity
-from scp_anon.deid.mmiv import uids_of
 from scp_anon.deid.profile import Profile
 from scp_anon.errors import Undecodable
 
@@ -45,8 +44,8 @@ def _made(profile: Profile, identity: Identity, candidate: str, length: int) -> 
         except Undecodable:
             continue  # who is not in the table has no pseudonym
     if not candidate.strip("0123456789."):
-        if profile.settings.uids.scheme == "mmiv":
-            yield from (("UID", uid) for uid in uids_of(candidate, identity.project))
+        if profile.tool is not None:
+            yield from (("UID", uid) for uid in profile.tool.uids_of(candidate, identity.project))
         else:
             yield "UID", identity.uid(candidate.encode("ascii")).decode("ascii")
     if _SHORTEST_HASH <= length <= LONGEST_HASH:

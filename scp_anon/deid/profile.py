@@ -23,7 +23,7 @@ from scp_anon.deid.custom import Custom, custom_rule
 from scp_anon.deid.dummies import BY_TAG, BY_VR, code
 from scp_anon.deid.identity import KEY_BYTES, Identity
 from scp_anon.deid.instance import FACTS, SOP_CLASS_UID, SPECIFIC_CHARACTER_SET, STUDY_INSTANCE_UID, Instance, Scope
-from scp_anon.deid.mmiv import uid_rule
+from scp_anon.deid.mmiv import Scheme
 from scp_anon.deid.offsets import Offsets
 from scp_anon.deid.patient_index import Sequential
 from scp_anon.deid.patients import Fixed, Hashed, Patients, Table
@@ -89,6 +89,7 @@ class Profile:
         self.offsets = Offsets(settings.dates, identity)
         self.patients = _patients(settings, identity)
         self.admission = Admission(settings)
+        self.tool = Scheme(settings.uids.old_style) if settings.uids.scheme == "mmiv" else None
         self.cleaner = self._text_cleaner() if _CLEANING & set(settings.options) else None
         self.standard = (allow_list_rules if self.is_allow_list else standard_rules)(self._options())
         self.own = tuple(self._own_rules())
@@ -130,15 +131,13 @@ class Profile:
         return TextCleaner(vocabulary(self.settings.vocabulary))
 
     def _options(self) -> Options:
-        new_uid: Callable[[int], Rule] = (
-            uid_rule if self.settings.uids.scheme == "mmiv" else lambda tag: actions.new_uid()
-        )
+        new_uid: Callable[[int], Rule] = self.tool.uid_rule if self.tool else lambda tag: actions.new_uid()
         return Options(self.settings.options, self.offsets, self.cleaner, new_uid)
 
     def rulebook(self, settings: ProfileFile) -> Rulebook:
         """What makes the rules of a profile file."""
         variables = {**settings.variables, "project": self.identity.project}
-        return Rulebook(variables, self.offsets, self._cleaner_of_rules, settings.uids.scheme)
+        return Rulebook(variables, self.offsets, self._cleaner_of_rules, self.tool)
 
     def _own_rules(self) -> list[Own]:
         book = self.rulebook(self.settings)

@@ -9,10 +9,11 @@ from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Final
 
-from scp_anon.deid import actions, mmiv, value_lists
+from scp_anon.deid import actions, value_lists
 from scp_anon.deid.actions import KEEP, REMOVE, Rule
 from scp_anon.deid.dummies import BY_TAG, BY_VR
 from scp_anon.deid.instance import Instance
+from scp_anon.deid.mmiv import Scheme
 from scp_anon.deid.regex import Expression, compiled
 from scp_anon.deid.settings import RuleSection
 from scp_anon.deid.tables import ruled
@@ -56,13 +57,16 @@ class Rulebook:
         variables: Mapping[str, str],
         days: actions.Days,
         cleaner: Callable[[], TextCleaner],
-        scheme: str,
+        tool: Scheme | None,
     ) -> None:
-        """`variables`: placeholder → value. `cleaner` is asked for only where a rule cleans text."""
+        """`variables`: placeholder → value. `cleaner` is asked for only where a rule cleans text.
+
+        `tool`: what makes UIDs and hashes in place of the keyed functions.
+        """
         self._variables = variables
         self._days = days
         self._cleaner = cleaner
-        self._scheme = scheme
+        self._tool = tool
 
     def rule(self, section: RuleSection, tag: int, vr: str) -> Rule:
         """The rule for the attribute `tag` of this VR. Raises ConfigError for parameters that do not fit."""
@@ -89,11 +93,11 @@ class Rulebook:
             case "replace":
                 return self._replace(_needed(section.value, "value"), tag, vr)
             case "hash":
-                if self._scheme == "mmiv" and section.length is None:
-                    return mmiv.hash_rule(tag, vr)
+                if self._tool is not None and section.length is None:
+                    return self._tool.hash_rule(tag, vr)
                 return actions.hashed(vr, min(section.length or _DEFAULT_LENGTH, actions.LONGEST.get(vr, 64)))
             case "uid":
-                return mmiv.uid_rule(tag) if self._scheme == "mmiv" else actions.new_uid()
+                return self._tool.uid_rule(tag) if self._tool is not None else actions.new_uid()
             case "shift-date":
                 return actions.shifted(vr, self._days, tag)
             case "pseudonym":

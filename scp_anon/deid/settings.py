@@ -120,6 +120,7 @@ class UidsSection(Section):
 
     scheme: Literal["keyed", "mmiv"] = "keyed"
     root: str = "2.25"
+    old_style: bool = False
 
 
 class RuleSection(Section):
