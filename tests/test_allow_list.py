@@ -301,6 +301,7 @@ def test_values_else_the_next_rule() -> None:
     [
         ({"tag": "Rows", "values": ["1"]}, "keep does not fit Rows, which is of VR US"),
         ({"tag": "StudyDescription", "values": ["a"], "file": "b"}, "either values or file"),
+        ({"tag": "BodyPartExamined", "terms": "body-part-examined", "file": "b"}, "either values or file or terms"),
         ({"tag": "StudyDescription", "values": []}, "at least 1 item"),
         ({"private": "MAKER", "values": ["a"]}, "needs to know the VR"),
         ({"private": "MAKER", "vr": "LO", "values": ["a"], "otherwise": "next"}, "no rule comes behind"),

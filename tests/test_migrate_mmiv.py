@@ -73,13 +73,17 @@ def test_table(source: Path) -> None:
     assert [element for element in ds if element.tag.is_private and element.tag.group != 0x0013] == []
 
 
-def test_body_part_that_is_none(source: Path) -> None:
-    """What is not in the list is none."""
+@pytest.mark.parametrize(("part", "becomes"), [(CANARY, "BODYPART"), ("MORISONSPOUCH", "MORISONSPOUCH"), ("", "")])
+def test_body_part(part: str, becomes: str, source: Path) -> None:
+    """A defined term of the standard stays, at every depth; what is none is BODYPART."""
     path = source / "1.dcm"
     ds = dcmread(path)
-    ds.BodyPartExamined = f"{CANARY}"
+    item = Dataset()
+    item.BodyPartExamined = ds.BodyPartExamined = part
+    ds.ReferencedSeriesSequence = [item]
     path.write_bytes(samples.encoded(ds))
-    assert result(source).BodyPartExamined == "BODYPART"
+    found = result(source)
+    assert found.BodyPartExamined == found.ReferencedSeriesSequence[0].BodyPartExamined == becomes
 
 
 def test_profile_is_a_profile() -> None:

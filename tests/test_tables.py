@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 import scp_anon
 from scp_anon import Deidentifier
 from scp_anon.deid.dummies import BY_TAG, BY_VR
-from scp_anon.deid.tables import iod_actions, parse_tag, unlisted_rows
+from scp_anon.deid.tables import body_parts, iod_actions, parse_tag, unlisted_rows
 from scp_anon.dicom.dictionary import dictionary, keyword_of, vr_of
 from scp_anon.dicom.elements import Value
 from scp_anon.dicom.uids import storage_sop_classes, transfer_syntaxes
@@ -102,6 +102,18 @@ def test_shipped_table_is_the_one_of_the_facts(shipped: Path) -> None:
     """A table is shipped as it was extracted, byte for byte."""
     if shipped.suffix == ".csv":
         assert shipped.read_bytes() == (STANDARD / shipped.name).read_bytes()
+
+
+def test_body_parts() -> None:
+    """The defined terms of PS3.16 Annex L: as many as the documents say, each a CS, and once."""
+    terms = body_parts()
+    assert len(terms) == len(set(terms)) == 343
+    assert [term for term in terms if not re.fullmatch(FORMS["CS"].decode(), term)] == []
+    known = "ABDOMEN CHEST CSPINE HEADNECK KNEE 3RDVENTRICLE PELVISLOWEXTREMT ENDONASOPHARYNYX WHOLEBODY WING"
+    assert set(known.split()) <= set(terms)
+    assert not {"BODYPART", "ANUS", ""} & set(terms)  # ANUS has no term there
+    for page in ("profiles.md", "migrate.md"):
+        assert "343 defined terms of PS3.16 Annex L" in (PACKAGE.parent / "docs" / page).read_text(encoding="utf-8")
 
 
 # The IODs that have RT Accessory Holder Slot ID as Type 1 in RT Accessory Holder Slot Sequence.

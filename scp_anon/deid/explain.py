@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from scp_anon.deid.allow_list import NEEDED, NOT_LISTED
 from scp_anon.deid.chain import OURS, Step
 from scp_anon.deid.profile import Profile
+from scp_anon.deid.settings import RuleSection
 from scp_anon.deid.standard_rules import DESCRIPTORS
 from scp_anon.deid.targets import parse_tags
 from scp_anon.dicom.dictionary import attributes, keyword_of, vr_of
@@ -114,11 +115,12 @@ def of_attribute(profile: Profile, tag: int) -> Iterator[Line]:
 def plain_actions(profile: Profile) -> Iterator[tuple[int, str, str]]:
     """Tag, keyword and action of every attribute that something is said of, for tools that know no conditions or IODs.
 
-    It is what holds where no condition does, and the strictest that a code may mean.
+    It is what holds where no condition does, and the strictest that a code may mean. A value is `replace:VALUE`, or
+    `replace-others:VALUE` where the defined terms of the attribute stay.
     """
     for tag in sorted(attributes()):
         if tag >> 16 >= 8 and profile.chain.has(tag) and tag not in OURS:
-            step = profile.chain.steps(tag)[-1]
+            *before, step = profile.chain.steps(tag)
             action = _PLAIN.get(step.decided.action, step.decided.action)
             if step.decided.action == NEEDED and vr_of(tag) == "UI":
                 action = "uid"
@@ -126,13 +128,19 @@ def plain_actions(profile: Profile) -> Iterator[tuple[int, str, str]]:
                 vr = vr_of(tag)
                 action = "shift-date" if vr in ("DA", "DT", "TM") else "keep" if vr == "SQ" else "clean-text"
             if action == "replace":
-                action = f"replace:{_value(profile, step)}"
+                are_kept = bool(before) and _keeps_terms(profile, before[-1])
+                action = f"replace{'-others' * are_kept}:{_section(profile, step).value or ''}"
             yield tag, keyword_of(tag), action
 
 
-def _value(profile: Profile, step: Step) -> str:
-    number = int(step.decided.origin.removeprefix("rule ")) - 1
-    return profile.settings.rules[number].value or ""
+def _keeps_terms(profile: Profile, step: Step) -> bool:
+    """Whether a rule keeps the standard's terms, wherever they are, and leaves all else to the next one."""
+    is_own = step.passes_on and step.condition is None and step.target.is_everywhere
+    return is_own and _section(profile, step).terms is not None
+
+
+def _section(profile: Profile, step: Step) -> RuleSection:
+    return profile.settings.rules[int(step.decided.origin.removeprefix("rule ")) - 1]
 
 
 def explain(profile: Profile, name: str) -> list[str]:

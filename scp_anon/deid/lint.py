@@ -41,9 +41,10 @@ ProfileSource: TypeAlias = "str | Path | Mapping[str, object] | ProfileFile"
 Location: TypeAlias = "tuple[int | str, ...]"
 Fault: TypeAlias = "tuple[Location, str]"
 
+_LISTS: Final = frozenset(("values", "file", "terms"))
 # Parameters of actions; none may be given to another, nor be missing.
 _PARAMETERS: Final[dict[str, frozenset[str]]] = {
-    "keep": frozenset(("values", "file")),
+    "keep": _LISTS,
     "replace": frozenset(("value",)),
     "hash": frozenset(("length",)),
     "regex": frozenset(("pattern", "value")),
@@ -51,7 +52,7 @@ _PARAMETERS: Final[dict[str, frozenset[str]]] = {
 }
 _OPTIONAL: Final[dict[str, frozenset[str]]] = {
     "hash": frozenset(("length",)),
-    "keep": frozenset(("values", "file")),
+    "keep": _LISTS,
     "lookup": frozenset(("match",)),
 }
 _MAY_FAIL: Final = frozenset(("shift-date", "regex", "lookup", "clean-text"))
@@ -196,14 +197,14 @@ def _faults_of_rule(section: RuleSection) -> Iterator[Fault]:
 
 def _faults_of_parameters(section: RuleSection) -> Iterator[Fault]:
     known = _PARAMETERS.get(section.action, frozenset())
-    for name in ("value", "pattern", "file", "length", "values", "match"):
+    for name in ("value", "pattern", "file", "length", "values", "terms", "match"):
         is_given = getattr(section, name) is not None
         if is_given and name not in known:
             yield (name,), f"the action {section.action} has no {name}"
         elif not is_given and name in known - _OPTIONAL.get(section.action, frozenset()):
             yield ("action",), f"the action {section.action} needs {name}"
-    if section.values is not None and section.file is not None:
-        yield ("values",), "either values or file, not both"
+    if sum(getattr(section, name) is not None for name in _LISTS) > 1:
+        yield ("action",), "either values or file or terms: keep goes by one list"
     if "otherwise" in section.model_fields_set and section.action not in _MAY_FAIL and not is_of_values(section):
         yield ("otherwise",), f"the action {section.action} can always be applied"
     if section.otherwise == "next" and section.private is not None:

@@ -16,7 +16,7 @@ from scp_anon.deid.instance import Instance
 from scp_anon.deid.mmiv import Scheme
 from scp_anon.deid.regex import Expression, compiled
 from scp_anon.deid.settings import RuleSection
-from scp_anon.deid.tables import ruled
+from scp_anon.deid.tables import body_parts, ruled
 from scp_anon.documents import read
 from scp_anon.errors import ConfigError
 from scp_anon.links import Matching
@@ -132,13 +132,15 @@ class Rulebook:
 
 def is_of_values(section: RuleSection) -> bool:
     """Whether a rule keeps an attribute only if its value is on a list."""
-    return section.action == "keep" and (section.values is not None or section.file is not None)
+    return section.action == "keep" and any((section.values, section.file, section.terms))
 
 
 def allowed_values(section: RuleSection) -> tuple[str, ...]:
-    """The list: in the rule itself, or in a text file, one a line. Raises ConfigError for none."""
+    """The list: in the rule itself, shipped, or in a text file, one a line. Raises ConfigError for none."""
     if section.values is not None:
         return section.values
+    if section.terms is not None:
+        return body_parts()
     values = tuple(line.strip() for line in read(section.file or Path(_needed(None, "file"))).splitlines())
     if not any(values):
         raise ConfigError(f"{section.file}: has no values; write one a line")

@@ -52,6 +52,7 @@ ActionName: TypeAlias = Literal[
     "clean-text",
 ]
 Otherwise: TypeAlias = Literal["quarantine", "remove", "empty", "dummy", "keep", "next"]
+Terms: TypeAlias = Literal["body-part-examined"]
 HeldTest: TypeAlias = Literal["patient-protocol", "screen-save", "burned-in", "converters"]
 When: TypeAlias = dict[str, Any]
 Modality: TypeAlias = Annotated[str, Field(pattern=r"^[A-Z0-9_]{1,16}$")]
@@ -136,6 +137,7 @@ class RuleSection(Section):
     pattern: str | None = None
     file: Path | None = None
     values: tuple[str, ...] | None = Field(default=None, min_length=1)
+    terms: Terms | None = None
     length: int | None = Field(default=None, ge=4, le=LONGEST_HASH)
     match: Matching | None = None
     otherwise: Otherwise = "quarantine"

@@ -1,4 +1,4 @@
-"""The standard's tables in `standard/`, read into plain types. They are facts of DICOM PS3.15 2026d, © NEMA."""
+"""The standard's tables in `standard/`, read into plain types. They are facts of PS3.15 2026d and PS3.16, © NEMA."""
 
 from __future__ import annotations
 
@@ -106,6 +106,12 @@ def method_codes() -> dict[str, MethodCode]:
         for row in _table("cid7050.csv")
         if row["e11_column"]
     }
+
+
+@cache
+def body_parts() -> tuple[str, ...]:
+    """The defined terms of Body Part Examined (PS3.16 Annex L), of humans and animals."""
+    return tuple((files(__package__) / "standard" / "body-part-examined.txt").read_text(encoding="ascii").split())
 
 
 @cache

@@ -45,6 +45,7 @@ _OPTIONS: Final = {"event": "-e", "site": "-s", "siteid": "-w"}
 _HASHES: Final = ("hash", "hashuid", "hashuid+PROJECTNAME")
 _DATES: Final = ("incrementdate", "incrementdatetime")
 _BODY_PART: Final = "BODYPART"
+_BODY_PART_EXAMINED: Final = "00180015"
 _CREATE: Final = "createIfMissing"
 
 # The creators that its own rows mean, and the VR of what they have there, by group; the file has neither.
@@ -54,18 +55,6 @@ _CREATORS: Final = {
     "0033": ("MITRA OBJECT UTF8 ATTRIBUTES 1.0", "UT"),
     "0071": ("SIEMENS MED PT", "DT"),
 }
-
-# What Body Part Examined may say (PS3.16 Annex L), as far as it is common.
-_BODY_PARTS: Final = """
-ABDOMEN ABDOMENPELVIS ADRENAL ANKLE ANUS AORTA ARM AXILLA BACK BLADDER BRAIN BREAST BRONCHUS BUTTOCK CALCANEUS CALF
-CAROTID CEREBELLUM CERVIX CHEEK CHEST CHESTABDOMEN CHESTABDPELVIS CIRCLEOFWILLIS CLAVICLE COCCYX COLON CORNEA
-CORONARYARTERY CSPINE CTSPINE DUODENUM EAR ELBOW ESOPHAGUS EXTREMITY EYE EYELID FACE FEMUR FINGER FOOT FOREARM
-GALLBLADDER HAND HEAD HEADNECK HEART HIP HUMERUS IAC ILEUM ILIUM JAW JEJUNUM KIDNEY KNEE LARYNX LEG LIVER LSPINE
-LSSPINE LUNG MAXILLA MEDIASTINUM MOUTH NECK NECKCHEST NECKCHESTABDOMEN NECKCHESTABDPELV NOSE ORBIT OVARY PANCREAS
-PAROTID PATELLA PELVIS PENIS PHARYNX PROSTATE RECTUM RIB SCALP SCAPULA SCLERA SCROTUM SHOULDER SKULL SPINE SPLEEN
-SSPINE STERNUM STOMACH SUBMANDIBULAR TESTIS THIGH THORAX THUMB THYMUS THYROID TLSPINE TMJ TOE TONGUE TRACHEA TSPINE
-UPPERARM URETER URETHRA UTERUS VAGINA VULVA WHOLEBODY WRIST ZYGOMA
-""".split()
 
 # The tags of its own table. --tag-change has one of these added where it is missing, but no other.
 _TABLE: Final = frozenset(
@@ -176,13 +165,9 @@ def _import_private(translation: Translation, place: str, tag: str, rule: Rule) 
 
 
 def _import_body_part(translation: Translation, place: str, tag: str, rule: Rule) -> None:
-    """At the top level, the only one that a condition looks at, its terms are kept."""
-    if unfit(tag, rule):
-        return
-    translation.note(place, "BODYPART: of the terms that mmiv keeps only the common ones are in this list of ours")
-    unknown: Rule = {name(tag): {"matches": f"^(?!(?:{'|'.join(_BODY_PARTS)})$)"}}
-    translation.add(place, tag, {**rule, "when": unknown}, anchored=True)
-    translation.add(place, tag, {"action": "keep"}, anchored=True)
+    """Its terms are kept; what is none is left to the rule behind."""
+    if unfit(tag, rule) is None:
+        translation.add(place, tag, {"action": "keep", "terms": "body-part-examined", "otherwise": "next"})
 
 
 def _note_differences(translation: Translation, actions: set[str]) -> None:
@@ -322,8 +307,10 @@ def _exported(tag: str, action: str) -> tuple[str, str]:
         return ("incrementdate" if vr == "DA" else "incrementdatetime"), ""
     if action == "shift-date" and vr == "TM":
         return "keep", ""
-    if action.startswith("replace:"):
-        return _exported_value(action.removeprefix("replace:"), tag)
+    if action == f"replace-others:{_BODY_PART}" and tag == _BODY_PART_EXAMINED:
+        return _BODY_PART, ""
+    if action.startswith(("replace:", "replace-others:")):
+        return _exported_value(action.partition(":")[2], tag)
     return "empty", f"{action}: mmiv has no such action; exported as empty"
 
 
