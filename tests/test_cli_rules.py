@@ -196,6 +196,9 @@ def test_export_and_import(tmp_path: Path) -> None:
     back = yaml.safe_load(scp_anon("import", "mmiv", str(path)).stdout)["rules"]
     assert {rule["tag"] for rule in back if rule["action"] == "keep"} <= {row[2] for row in rows if row[3] == "keep"}
     assert scp_anon("export", "ctp").returncode == 2
+    (tmp_path / "rules.csv").write_text(scp_anon("export", "mmiv", "--format", "csv").stdout, encoding="utf-8")
+    assert yaml.safe_load(scp_anon("import", "mmiv", str(tmp_path / "rules.csv")).stdout)["rules"] == back
+    assert scp_anon("export", "mmiv", "--format", "xml").returncode == 2
 
 
 def test_explain_tells_what_it_can() -> None:

@@ -273,9 +273,50 @@ def test_export_and_import_agree(tmp_path: Path) -> None:
         (0x00081040, "InstitutionalDepartmentName", "remove"),
         (0x00100030, "PatientBirthDate", "empty"),
     ]
-    back = rules_of(of("mmiv", export_mmiv(rules)[0], tmp_path))
-    found = [(rule["tag"], f"replace:{rule['value']}" if "value" in rule else rule["action"]) for rule in back]
-    assert found == [(keyword, action) for _, keyword, action in rules]
+    for as_csv in (False, True):
+        back = rules_of(of("mmiv", export_mmiv(rules, as_csv)[0], tmp_path))
+        found = [(rule["tag"], f"replace:{rule['value']}" if "value" in rule else rule["action"]) for rule in back]
+        assert found == [(keyword, action) for _, keyword, action in rules]
+
+
+def test_mmiv_csv(tmp_path: Path) -> None:
+    """A row a line: quoted or not, with four or six columns, as a spreadsheet has left it, or with a comma in it."""
+    result = of(
+        "mmiv",
+        "0008,0050,AccessionNumber,hash\r\n"
+        '"0008", "1030","StudyDescription","(CT), (\\w+)","regexp","createIfMissing"\n\n'
+        "8,1010,StationName,keep,,\n"
+        "0008,0080,InstitutionName,PROJECTNAME,,createIfMissing,\n",
+        tmp_path,
+    )
+    assert rules_of(result) == [
+        {"tag": "AccessionNumber", "action": "hash"},
+        {
+            "tag": "StudyDescription",
+            "action": "regex",
+            "pattern": r"(CT), (\w+)",
+            "value": r"\1 \2",
+            "otherwise": "empty",
+        },
+        {"tag": "StationName", "action": "keep"},
+        {"tag": "InstitutionName", "action": "replace", "value": "{project}", "create": True},
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("0008", "0008,1030,a,b,c,d,e", '0008,1030,a,"b', "0008,x,a,b", "Group,Element,Name,Action", "0008;1030;a;b"),
+        *('[["0008","1030","a","b"]]', "'0008,1030,a,b", "00081,1030,a,b"),
+    ],
+)
+def test_lines_that_are_no_rows(line: str, tmp_path: Path) -> None:
+    """They are told by their numbers, and the others hold; a file without any other is no table of rules."""
+    result = of("mmiv", f"0008,1010,StationName,keep\n{line}\n0008,0080,InstitutionName,keep\n", tmp_path)
+    assert [rule["tag"] for rule in rules_of(result)] == ["StationName", "InstitutionName"]
+    assert told(result, "line 2: must have 4 to 6 texts")
+    with pytest.raises(ConfigError, match="has no row of rules: each must have 4 to 6 texts"):
+        of("mmiv", line.replace('"0008"', '"x"'), tmp_path)
 
 
 # ---------------------------------------------------------------- kitware
@@ -765,7 +806,10 @@ def test_ctp_malformed(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
-        *(("mmiv", text) for text in ("{}", "[1]", "[[]]", '[["0008","0020","a"]]', '[["8","0020","a","b"]]', "[", "")),
+        *(
+            ("mmiv", text)
+            for text in ("{}", "[1]", "[[]]", '[["0008","0020","a"]]', '[["x","0020","a","b"]]', "[", "", "\n")
+        ),
         *(("mmiv", text) for text in ('[["0008","0020","a",1]]', '[["0008","0020","a","b","","",""]]', '["\\ud800"]')),
         *(("kitware", text) for text in ("[]", '{"a": "keep"}', '{"(0x0008,0x0020)": "no"}', "1" * 5000, "[" * 9999)),
         *(("kitware", text) for text in ('{"(0x0008,0x0020)": {"action": "regexp", "find": "a"}}', '{"a":1,"a":2}')),

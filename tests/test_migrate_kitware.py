@@ -26,6 +26,7 @@ def rules(path: Path, content: object) -> Path:
         ("extra.json", {"keep": [["0x0008", "0x0080"]]}),
         ("dictionary.json", {"(0x0008, 0x0080)": "keep"}),
         ("rules.json", [["0008", "0080", "InstitutionName", "keep"]]),
+        ("rules.csv", "0008,0080,InstitutionName,keep"),
         ("rules.yaml", "rules: [{tag: InstitutionName, action: keep}]"),
     ],
 )

@@ -23,6 +23,7 @@ from scp_anon.exchange import import_file, regex_tag_change, tag_change
 MODIFIED_DATES: Final = "retain-longitudinal-modified-dates"
 _OF_OPTIONS: Final = ("event", "site", "siteid")  # variables that --tag-change may name
 _ADDED: Final = frozenset(("base", "rules", "variables"))  # what a file of rules may have
+_OF_OTHERS: Final = (".csv", ".json")  # the rules of other tools
 _OLD_STYLE: Final = {"scheme": "mmiv", "old_style": True}
 _ALL_PRIVATE: Final = {"private": "*", "action": "keep"}
 
@@ -53,7 +54,7 @@ class Changes:
     ] = None
     rules: Annotated[
         list[Path] | None,
-        typer.Option(help="More rules, before the profile's: a profile file, or another tool's JSON."),
+        typer.Option(help="More rules, before the profile's: a profile file, or another tool's JSON or CSV."),
     ] = None
     tag_change: Annotated[list[str] | None, typer.Option(help="gggg,eeee=TEXT, before all rules; may be repeated.")] = (
         None
@@ -159,7 +160,7 @@ def _with_rules(settings: ProfileFile, changes: Changes) -> ProfileFile:
 
 def _rules_of(path: Path) -> ProfileFile:
     """The rules of a file, of our language or of another tool's. Raises ConfigError."""
-    if path.suffix.lower() == ".json":
+    if path.suffix.lower() in _OF_OTHERS:
         imported = import_file(path)
         for note in imported.notes:
             typer.echo(f"{path}: {note}", err=True)

@@ -16,6 +16,7 @@ from scp_anon.errors import ConfigError
 from scp_anon.exchange import KINDS, export_mmiv, import_rules, regex_tag_change, tag_change
 
 _MMIV = "mmiv"
+_FORMS = ("json", "csv")
 
 
 def import_command(
@@ -52,13 +53,16 @@ def import_command(
         typer.echo(note, err=True)
 
 
-def export(kind: str, profile: str, option: list[str] | None) -> None:
+def export(kind: str, profile: str, option: list[str] | None, form: str) -> None:
     """Print a profile as another tool's rules; what that tool cannot be told is listed on standard error."""
+    if form not in _FORMS:
+        raise ConfigError(f"--format: must be {' or '.join(_FORMS)}")
     if kind != _MMIV:
         raise ConfigError(
             f"{kind}: rules can be exported for {_MMIV}; for a picture of a file say where: export FILE OUT"
         )
-    text, notes = export_mmiv(plain_actions(probe(with_changes(load_profile(profile), option or ()))))
+    rules = plain_actions(probe(with_changes(load_profile(profile), option or ())))
+    text, notes = export_mmiv(rules, form == "csv")
     typer.echo(text, nl=False)
     for note in notes:
         typer.echo(note, err=True)

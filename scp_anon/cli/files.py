@@ -68,10 +68,11 @@ def export(
     ] = None,
     profile: ProfileName = "basic",
     option: Option = None,
+    form: Annotated[str, typer.Option("--format", help="Of rules: json or csv.")] = "json",
 ) -> None:
     """Make a picture of a DICOM image; or print a profile as another tool's rules. Pictures may identify."""
     if target is None:
-        exchange.export(file, profile, option)
+        exchange.export(file, profile, option, form)
         return
     if target.suffix.lower() not in picture.FORMATS:
         raise ConfigError(f"{target}: a picture is a .png or a .jpg file")

@@ -39,11 +39,11 @@ def import_rules(kind: str, path: Path) -> Imported:
 
 
 def import_file(path: Path) -> Imported:
-    """Import a JSON file of rules, whichever tool's it is: mmiv's is an array, Kitware's an object.
+    """Import a file of rules, whichever tool's it is: mmiv's is CSV or a JSON array, Kitware's a JSON object.
 
     Raises ConfigError as `import_rules` does.
     """
-    content = read_json(path)
+    content = read_json(path) if path.suffix.lower() == ".json" else []
     if isinstance(content, list):
         return import_mmiv(path)
     lists = isinstance(content, dict) and any(isinstance(value, list) for value in content.values())

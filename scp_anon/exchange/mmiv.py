@@ -1,10 +1,12 @@
-"""The rules of mmiv-center's DICOMAnonymizer: `rules.json`, --tagchange and --regtagchange; and rules.json written."""
+"""The rules of mmiv-center's DICOMAnonymizer: its JSON or CSV, --tagchange and --regtagchange; and both written."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +23,7 @@ from scp_anon.exchange.imported import (
     literal,
     name,
     read_json,
+    read_text,
     regular,
     scoped,
     unfit,
@@ -47,6 +50,8 @@ _DATES: Final = ("incrementdate", "incrementdatetime")
 _BODY_PART: Final = "BODYPART"
 _BODY_PART_EXAMINED: Final = "00180015"
 _CREATE: Final = "createIfMissing"
+_COLUMNS: Final = 6
+_NO_ROW: Final = "must have 4 to 6 texts: group and element in hexadecimal digits, name, action, flag, createIfMissing"
 
 # The creators that its own rows mean, and the VR of what they have there, by group; the file has neither.
 _CREATORS: Final = {
@@ -88,34 +93,64 @@ _CHANGE: Final = re.compile(r"([0-9a-fA-F]{4}),([0-9a-fA-F]{4})=(.*)", re.DOTALL
 
 
 def import_mmiv(path: Path) -> Imported:
-    """Import a rules.json, as --exportanon writes it. Raises ConfigError."""
-    rows = read_json(path)
-    if not isinstance(rows, list):
-        raise wrong(path, "must be an array of rows")
+    """Import rules as --exportanon writes them, JSON or CSV. Raises ConfigError for what is neither."""
     translation = Translation()
     translation.note("all", "what has no row is left as it is by mmiv; with us the Basic Profile holds for it")
-    first: dict[str, int] = {}
+    first: dict[str, str] = {}
     actions = set()
-    for number, row in enumerate(rows, 1):
-        cells = _cells(row, path, number)
+    rows = list(_rows(path))
+    for place, row in rows:
+        cells = _cells(row)
+        if cells is None:
+            translation.note(place, _NO_ROW)
+            continue
         tag = cells[0] + cells[1]
         if tag in first:
-            translation.note(f"row {number}", f"the tag is in row {first[tag]} already, and the first one counts")
+            translation.note(place, f"the tag is in {first[tag]} already, and the first one counts")
             continue
-        first[tag] = number
+        first[tag] = place
         actions.add(cells[3])
-        _import_row(translation, f"row {number} {cells[2]}", tag, cells)
+        _import_row(translation, f"{place} {cells[2]}", tag, cells)
+    if rows and not first:
+        raise wrong(path, f"has no row of rules: each {_NO_ROW}")
     _note_differences(translation, actions)
     variables = {word: "" for word, option in _OPTIONS.items() if _noted(translation, actions, word, option)}
     return translation.result(**({"variables": variables} if variables else {}))
 
 
-def _cells(row: object, path: Path, number: int) -> list[str]:
-    if not isinstance(row, list) or not 4 <= len(row) <= 6 or not all(isinstance(cell, str) for cell in row):
-        raise wrong(path, f"row {number}: must be 4 to 6 texts: group, element, name, action, flag, createIfMissing")
-    if not all(re.fullmatch("[0-9a-fA-F]{4}", cell) for cell in row[:2]):
-        raise wrong(path, f"row {number}: group and element must be four hexadecimal digits each")
-    return [row[0].lower(), row[1].lower(), *row[2:], *[""] * (6 - len(row))]
+def _rows(path: Path) -> Iterator[tuple[str, object]]:
+    """The rows, with their places: items of an array, or lines of CSV. Raises ConfigError."""
+    text = read_text(path)
+    if text.lstrip().startswith(("[", "{")):
+        rows = read_json(path)
+        if not isinstance(rows, list):
+            raise wrong(path, "must be an array of rows")
+        yield from ((f"row {number}", row) for number, row in enumerate(rows, 1))
+        return
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not lines:
+        raise wrong(path, "is empty: must have rows of rules, as JSON or CSV")
+    yield from ((f"line {number}", _split(line)) for number, line in lines)
+
+
+def _split(line: str) -> object:
+    """The cells of a line, without empty ones behind the last that a row has; None for what cannot be split."""
+    try:
+        (cells,) = csv.reader([line], strict=True, skipinitialspace=True)
+    except csv.Error:
+        return None
+    while len(cells) > _COLUMNS and not cells[-1]:
+        cells.pop()
+    return cells
+
+
+def _cells(row: object) -> list[str] | None:
+    """The six cells of a row, or None for what is none. Zeros that a spreadsheet has taken for none come back."""
+    if not isinstance(row, list) or not 4 <= len(row) <= _COLUMNS or not all(isinstance(cell, str) for cell in row):
+        return None
+    if not all(re.fullmatch("[0-9a-fA-F]{1,4}", cell) for cell in row[:2]):
+        return None
+    return [*(cell.lower().zfill(4) for cell in row[:2]), *row[2:], *[""] * (_COLUMNS - len(row))]
 
 
 def _import_row(translation: Translation, place: str, tag: str, cells: list[str]) -> None:
@@ -267,8 +302,8 @@ def _single(tag: str, rule: Rule, option: str) -> Rule:
     return {"tag": name(tag), **rule, **create}
 
 
-def export_mmiv(rules: Iterable[tuple[int, str, str]]) -> tuple[str, tuple[str, ...]]:
-    """Write rules as the text of a rules.json.
+def export_mmiv(rules: Iterable[tuple[int, str, str]], as_csv: bool = False) -> tuple[str, tuple[str, ...]]:
+    """Write rules as the text of a rules.json, or as CSV without a header.
 
     `rules`: tag, keyword, and action of ours, with `replace:VALUE` for a value. Returns the text, and a note for each
     rule that mmiv cannot be told: such an attribute is emptied there, as mmiv would leave it as it is.
@@ -288,8 +323,18 @@ def export_mmiv(rules: Iterable[tuple[int, str, str]]) -> tuple[str, tuple[str, 
         rows.append([tag[:4], tag[4:], keyword, theirs])
     if removes:
         notes.append("remove: mmiv of 2024-03-22 and later leaves attributes that it should remove, and all sequences")
+    return (_as_csv if as_csv else _as_json)(rows), tuple(notes)
+
+
+def _as_json(rows: list[list[str]]) -> str:
     lines = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in rows)
-    return f"[\n{lines}\n]\n" if rows else "[]\n", tuple(notes)
+    return f"[\n{lines}\n]\n" if rows else "[]\n"
+
+
+def _as_csv(rows: list[list[str]]) -> str:
+    target = io.StringIO()
+    csv.writer(target, lineterminator="\n").writerows(rows)
+    return target.getvalue()
 
 
 def _exported(tag: str, action: str) -> tuple[str, str]:
