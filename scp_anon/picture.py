@@ -1,7 +1,8 @@
 """Frames of a DICOM image as pictures of eight bits, PNG or JPEG: what `export` makes.
 
 Native and compressed pixel data by pydicom's decoders; the modality's rescale, the window, and the photometric
-interpretation are applied, overlays are not drawn. NumPy and Pillow are an extra, and are asked for here only.
+interpretation are applied, overlays are drawn if that is wanted. NumPy and Pillow are an extra, and are asked for in
+here only.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from scp_anon.dicom.whole import read_whole
 from scp_anon.errors import ConfigError, ScpAnonError
 from scp_anon.filesystem import written_aside
+from scp_anon.overlays import BadOverlay, burn
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,12 +45,16 @@ class Window(NamedTuple):
 class Pictures:
     """The frames of one file."""
 
-    def __init__(self, path: Path, window: Window | None = None) -> None:
-        """`window` instead of the file's own. Raises NoPicture, Undecodable, ConfigError where a package is missing."""
+    def __init__(self, path: Path, window: Window | None = None, with_overlays: bool = False) -> None:
+        """`window` instead of the file's own; `with_overlays` has them burned in.
+
+        Raises NoPicture, Undecodable, ConfigError where a package is missing.
+        """
         for package in ("numpy", "PIL"):
             if find_spec(package) is None:
                 raise ConfigError(f"export needs NumPy and Pillow: {_EXTRA}")
         self._window = window
+        self._with_overlays = with_overlays
         self._data_set = read_whole(path)
         _check_pixels(self._data_set)
         syntax = _transfer_syntax(self._data_set)
@@ -73,8 +79,13 @@ class Pictures:
         from pydicom.pixels.utils import pixel_array
 
         try:
-            pixels: Any = pixel_array(self._source, index=number - 1)
-            return Image.fromarray(self._eight_bits(pixels, number - 1))
+            pixels: Any = self._eight_bits(pixel_array(self._source, index=number - 1), number - 1)
+            if self._with_overlays:
+                pixels = pixels.copy()  # decoders may give what cannot be written to
+                burn(self._data_set, number, pixels)
+            return Image.fromarray(pixels)
+        except BadOverlay as error:
+            raise NoPicture(str(error)) from None
         except (OSError, MemoryError, NoPicture):
             raise
         except Exception as error:

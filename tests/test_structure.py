@@ -20,7 +20,7 @@ LAYERS = [
     ["draft"],
     ["spool", "dicom"],
     ["deid", "network", "exchange"],
-    ["destinations"],
+    ["destinations", "overlays"],
     ["intake", "worker", "settlement", "config", "batch", "inspection"],
     ["verification", "variables", "header", "picture", "splitting", "table"],
     ["delivery", "awaiting", "operations"],

@@ -66,6 +66,7 @@ def export(
     window: Annotated[
         str | None, typer.Option(metavar="C/W", help="Window center and width, in place of the file's own.")
     ] = None,
+    overlays: Annotated[bool, typer.Option("--overlays", help="Burn the overlays in.")] = False,
     profile: ProfileName = "basic",
     option: Option = None,
     form: Annotated[str, typer.Option("--format", help="Of rules: json or csv.")] = "json",
@@ -81,7 +82,7 @@ def export(
     if not Path(file).is_file():
         raise ConfigError(f"{file}: no such file")
     try:
-        pictures = picture.Pictures(Path(file), _window(window))
+        pictures = picture.Pictures(Path(file), _window(window), overlays)
         for number, path in _chosen(pictures.count, target, frame, all_frames):
             pictures.save(number, path)
             typer.echo(f"{visible(str(path))}: frame {number} of {pictures.count}")
