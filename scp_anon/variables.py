@@ -22,11 +22,15 @@ from scp_anon.deid.identity import Identity
 from scp_anon.deid.profile import Profile
 from scp_anon.errors import ConfigError, Undecodable
 from scp_anon.links import Links
+from scp_anon.months import Months
 from scp_anon.version import VERSION
 
 # The day first only where the month cannot be meant: of 01/02/2016 nobody can tell.
 DATE_FORMATS: Final = ("%Y-%m-%d", "%Y%m%d", "%d.%m.%Y", "%d.%b.%Y", "%d-%b-%Y", "%d %b %Y", "%d %B %Y")
 
+# Without the names of months, which a language of one's own replaces.
+NUMERIC_FORMATS: Final = tuple(form for form in DATE_FORMATS if "%b" not in form and "%B" not in form)
+_ISO: Final = "%Y-%m-%d"
 _SEPARATED: Final = re.compile(r"[^%A-Za-z]")
 
 
@@ -74,6 +78,7 @@ class Wanted:
     serial: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     date_formats: tuple[str, ...] = DATE_FORMATS
+    months: Months | None = None
 
 
 Cell: TypeAlias = Callable[[list[str]], str]
@@ -93,7 +98,7 @@ class Variables:
     def __init__(self, sheet: Sheet, wanted: Wanted, people: People, links: Links | None) -> None:
         """Raises ConfigError for a column that there is not, or that is named twice."""
         self._sheet, self._people, self._links = sheet, people, links
-        self._formats = wanted.date_formats
+        self._formats, self._months = wanted.date_formats, wanted.months
         self._person = sheet.column(wanted.person)
         if wanted.serial and links is None:
             raise ConfigError("a serial needs a link list: --links")
@@ -184,6 +189,8 @@ class Variables:
                 # Without anything between them, digits may be those of several dates: 2016115.
                 if _SEPARATED.search(form) or found.strftime(form) == text:
                     return found, form
+        if self._months is not None and (named := self._months.date(text)):
+            return named, _ISO
         raise BadCell("is no date of a known form")
 
 

@@ -12,7 +12,8 @@ from scp_anon.columns import Encoding, Form
 from scp_anon.deid import load_profile, with_audit
 from scp_anon.errors import ConfigError
 from scp_anon.links import Links, Matching
-from scp_anon.variables import DATE_FORMATS, People, Wanted, deidentify
+from scp_anon.months import Months
+from scp_anon.variables import DATE_FORMATS, NUMERIC_FORMATS, People, Wanted, deidentify
 
 _MATCHINGS = ("equals", "word", "contains")
 
@@ -39,6 +40,9 @@ def variables(
     date_format: Annotated[
         list[str] | None, typer.Option("--date-format", help="How dates are written, as %d/%m/%Y; may be repeated.")
     ] = None,
+    language: Annotated[
+        list[str] | None, typer.Option("--language", help="Whose names months have, as nb; may be repeated.")
+    ] = None,
     links: Annotated[Path | None, typer.Option("--links", help="The link list: a CSV of the same form.")] = None,
     number: Annotated[str, typer.Option("--links-number", help="Its column of numbers.")] = "1",
     link: Annotated[str, typer.Option("--links-serial", help="Its column of serials.")] = "2",
@@ -64,7 +68,8 @@ def variables(
         tuple(shift_date or ()),
         tuple(serial or ()),
         tuple(keep or ()),
-        tuple(date_format or DATE_FORMATS),
+        tuple(date_format or (NUMERIC_FORMATS if language else DATE_FORMATS)),
+        Months(language) if language else None,
     )
     people = People(key_of(key), project, with_audit(load_profile(profile), None), issuer)
     good = bad = 0
