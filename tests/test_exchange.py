@@ -11,8 +11,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scp_anon.errors import ConfigError
+from scp_anon import ConfigError, Deidentifier
 from scp_anon.exchange import KINDS, Imported, export_mmiv, import_rules, regex_tag_change, tag_change
+from tests import samples
+from tests.profiles import result as result_of
 
 DATA = Path(__file__).parent / "data" / "exchange"
 FILES = {
@@ -331,15 +333,18 @@ def test_kitware_rules() -> None:
         {
             "tag": "/StudyDate",
             "action": "regex",
-            "pattern": r"^((?:(?!0701$)[\s\S])*)(?:0701$)((?:(?!0701$)[\s\S])*)$",
-            "value": r"\g<1>0000\2",
+            "pattern": "0701$",
+            "value": "0000",
+            "all": True,
         },
         {
             "tag": "/StudyDescription",
             "action": "keep",
             "when": {"not": {"StudyDescription": {"matches": "^([A-Z]+) .*$"}}},
         },
-        {"tag": "/StudyDescription", "action": "regex", "pattern": "^([A-Z]+) .*$", "value": r"\1"},
+        {"tag": "/StudyDescription", "action": "regex", "pattern": "^([A-Z]+) .*$", "value": r"\1", "all": True},
+        {"tag": "/SeriesDescription", "action": "keep", "when": {"not": {"SeriesDescription": {"matches": "(a)(b)"}}}},
+        {"tag": "/SeriesDescription", "action": "regex", "pattern": "(a)(b)", "value": r"\2", "all": True},
         {"tag": "AccessionNumber", "action": "dummy"},
         {"tag": "InstitutionName", "action": "remove"},
         {"tag": "InstitutionAddress", "action": "dummy"},
@@ -366,9 +371,8 @@ def test_kitware_notes() -> None:
         "all: what has no rule falls under its own tables of PS3.15, or is left as it is; with us the Basic Profile "
         "holds",
         "all: only the top level is looked at there; with us a rule holds at every depth of sequences",
-        "StudyDate, StudyDescription: regexp: at the top level only; a value with more than one match goes to "
-        "quarantine",
-        "SeriesDescription: regexp: cannot be translated; write a rule with action: regex",
+        "StudyDate, StudyDescription, SeriesDescription: regexp: at the top level only, as there; the values of one "
+        "attribute each by itself",
         "ReferencedPerformedProcedureStepSequence: a sequence has no dummy with us: it is emptied",
         "SeriesDate: delete: a date becomes 00010101 there; with us it goes",
         "StudyTime, PatientBirthDate: empty: dates and numbers have a dummy value there; with us they are emptied",
@@ -412,36 +416,41 @@ def test_kitware_patterns_keep_nothing_that_is_open(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("find", "replacement", "value", "result"),
+    ("find", "replacement", "value"),
     [
-        ("0701$", "0000", "20200701", "20200000"),
-        ("b+", "-", "abbbc", "a-c"),
-        ("(?i)smith|jones", "X", "to Smith.", "to X."),
-        ("(?i)smith|jones", "X", "Smith and Jones", None),
-        (r"\d", "n", "a1b2", None),
+        ("0701$", "0000", "20200701"),
+        ("b+", "-", "abbbc and b"),
+        ("(?i)smith|jones", "X", "to Smith and Jones."),
+        (r"\d", "n", "a1b2"),
+        ("(a)(b)?", r"\2-\g<1>", "a ab"),
+        ("x*", "y", "axxb"),
+        ("^(a)$", r"\g<0>\1", "a"),
+        ("none", "X", "others"),
     ],
 )
-def test_kitware_regexp_replaces_the_same(
-    find: str, replacement: str, value: str, result: str | None, tmp_path: Path
-) -> None:
-    """Our pattern makes of a value what theirs does, or nothing at all where it would leave some of it."""
+def test_kitware_regexp_replaces_the_same(find: str, replacement: str, value: str, tmp_path: Path) -> None:
+    """Every match, in each value, as Python's re.sub does there; also where one value has none."""
     rule = {"action": "regexp", "find": find, "replace": replacement}
-    regex = rules_of(of("kitware", json.dumps({"(0x0008,0x1030)": rule}), tmp_path))[1]
-    match = re.search(f"(?:{regex['pattern']})", value)
-    assert (match and match.expand(str(regex["value"]))) == result
-    assert result is None or re.sub(find, replacement, value) == result
+    profile = of("kitware", json.dumps({"(0x0008,0x1030)": rule, "(0x0008,0x1060)": rule}), tmp_path).profile
+    source = samples.image()
+    source.StudyDescription = value
+    # A multi-valued one of the other values, some without a match.
+    source.NameOfPhysiciansReadingStudy = [value, "zzz", value]
+    made = result_of(source, Deidentifier(samples.KEY, "project", {**profile, "pixels": "pass"}))
+    assert made.StudyDescription == re.sub(find, replacement, value)
+    expected = [re.sub(find, replacement, each) for each in (value, "zzz", value)]
+    assert [str(name) for name in made.NameOfPhysiciansReadingStudy] == expected
 
 
 @pytest.mark.parametrize(
-    ("find", "replacement"),
-    [("(", "x"), ("x*", "y"), ("(a)", r"\1"), (r"a", r"\g<0>"), ("^(a)$", r"\2"), ("^(a)$", r"\g<1>"), ("[[a]", "b")],
+    ("find", "replacement"), [("(", "x"), ("^(a)$", r"\2"), ("a", r"\q"), ("[[a]", "b"), ("(a+)+$", "x")]
 )
 def test_kitware_regexp_that_differs_is_noted(find: str, replacement: str, tmp_path: Path) -> None:
-    """Groups within a value, empty matches, and what is no expression."""
+    """Groups that there are not, what is no expression, and what could take for ever."""
     rule = {"action": "regexp", "find": find, "replace": replacement}
-    result = of("kitware", json.dumps({"(0x0008,0x1030)": rule}), tmp_path)
-    assert rules_of(result) == []
-    assert told(result, "StudyDescription: regexp: cannot be translated")
+    result = of("kitware", json.dumps({"(0x0008,0x1030)": rule, "(0x0008,0x0080)": "keep"}), tmp_path)
+    assert rules_of(result) == [{"tag": "InstitutionName", "action": "keep"}]
+    assert told(result, "StudyDescription: regexp: is no regular expression with us, could take for ever")
 
 
 # ---------------------------------------------------------------- dicom-anon

@@ -185,6 +185,7 @@ def test_shadowed_rules(tmp_path: Path, first: str, second: str, is_shadowed: bo
         ("safe_private: no.csv", "1: safe_private: there is no file"),
         ("pixels: maybe", "1: pixels: "),
         ("uids: {root: x}", "1: uids.root: "),
+        ("rules: [{tag: StudyID, action: hash, all: true}]", "1: rules.0.all: the action hash has no all"),
         ("uids: {old_style: true}", "1: uids.old_style: is of the scheme mmiv"),
         ("base: none", "1: base: "),
         ("basis: basic", "1: basis: unknown key; did you mean base?"),

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from scp_anon import ConfigError, Undecodable
-from scp_anon.deid.regex import compiled
+from scp_anon.regex import compiled
 from tests import samples
 from tests.profiles import engine
 from tests.test_engine import read
@@ -63,6 +63,20 @@ def test_taken(pattern: str) -> None:
     assert time.monotonic() - begin < 5
 
 
+@pytest.mark.parametrize("pattern", ["a*b|c", "a*", r"\w*\d", "(?=a*b)a|b", "a*b*c*d|a", "[ab]*?c|b", "(a)(b*)c|a|b"])
+def test_all_matches_take_no_longer(pattern: str) -> None:
+    """Than one search for what is not there, which tries every way from every place, as the bounds allow it."""
+    expression = compiled(pattern)
+    never = re.compile(f"(?:{pattern})(?!)")
+    for letters in ("a", "b", "ab", "aab", "ca", "a" * 50 + "c"):
+        text = (letters * expression.longest)[: min(expression.longest, 2500)]
+        begin = time.monotonic()
+        assert never.search(text) is None
+        searched = time.monotonic()
+        expression.pattern.subn("x", text)
+        assert time.monotonic() - searched < 3 * (searched - begin) + 0.5
+
+
 def test_text_that_is_too_long() -> None:
     """It is not searched: a rule is not applicable, a condition quarantines; `otherwise` says what else to do."""
     ds = samples.image()
@@ -71,6 +85,8 @@ def test_text_that_is_too_long() -> None:
     rule = {"tag": "PatientComments", "action": "regex", "pattern": "(a*)b*", "value": r"\1"}
     with pytest.raises(Undecodable, match="rule-not-applicable"):
         engine(rules=[rule]).bytes(file)
+    with pytest.raises(Undecodable, match="rule-not-applicable"):
+        engine(rules=[{**rule, "all": True}]).bytes(file)
     assert "PatientComments" not in read(engine(rules=[{**rule, "otherwise": "remove"}]).bytes(file))
     condition = {"when": {"PatientComments": {"matches": "a*b*"}}, "then": "quarantine"}
     with pytest.raises(Undecodable, match="rule-not-applicable"):

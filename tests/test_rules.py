@@ -108,6 +108,38 @@ def test_regex() -> None:
     assert raised.value.detail == "(0008,1030)"
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["a 12 b 3"], ["a <12> b <3>"]),
+        (["1", "none", "2 "], ["<1>", "none", "<2>"]),
+        (["Ærø 1", "2 å"], ["Ærø <1>", "<2> å"]),
+        (["none", "at all"], None),
+        (["1" * 63], None),  # longer than its VR allows, then
+    ],
+)
+def test_regex_of_all(values: list[str], expected: list[str] | None) -> None:
+    """Every match in each value; where none of them has one, or it would be no value any more, it goes nowhere."""
+    source = samples.image()
+    source.SpecificCharacterSet = "ISO_IR 100"
+    source.AdmittingDiagnosesDescription = values
+    rule = {"tag": "AdmittingDiagnosesDescription", "action": "regex", "pattern": "[0-9]+", "value": r"<\g<0>>"}
+    if expected is None:
+        with pytest.raises(Undecodable):
+            after({**rule, "all": True}, source)
+        return
+    made = after({**rule, "all": True}, source).AdmittingDiagnosesDescription
+    assert (made if isinstance(made, str) else list(made)) == (expected if len(expected) > 1 else expected[0])
+
+
+def test_regex_of_all_in_a_long_text() -> None:
+    """A backslash separates no values there."""
+    source = samples.image()
+    source.PatientComments = "1\\ 2\r\n3 "
+    rule = {"tag": "PatientComments", "action": "regex", "pattern": r"\d", "value": "x", "all": True}
+    assert after(rule, source).PatientComments == "x\\ x\r\nx"
+
+
 @pytest.mark.parametrize(("otherwise", "there"), [("remove", False), ("empty", True), ("dummy", True), ("keep", True)])
 def test_otherwise(otherwise: str, there: bool) -> None:
     """What to do instead is said in so many words."""

@@ -16,7 +16,7 @@ MODULES = sorted((ROOT / "scp_anon").rglob("*.py"))
 LAYERS = [
     ["errors", "log", "version"],
     ["metrics", "filesystem", "envelope", "documents", "service_manager", "harmless", "columns"],
-    ["ready", "sealing", "announcements", "supervisor", "places", "breaker", "links", "months"],
+    ["ready", "sealing", "announcements", "supervisor", "places", "breaker", "links", "months", "regex"],
     ["draft"],
     ["spool", "dicom"],
     ["deid", "network", "exchange"],

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
-from scp_anon.deid.regex import Expression, compiled
 from scp_anon.deid.targets import parse_attribute
 from scp_anon.dicom.dictionary import vr_of
 from scp_anon.errors import ConfigError, Reason, Undecodable
+from scp_anon.regex import Expression, compiled
 
 # What a condition may ask for besides attributes: what the node knows of the association.
 CONTEXT: Final = ("CallingAETitle", "CalledAETitle", "TransferSyntaxUID")

@@ -205,6 +205,8 @@ def _faults_of_parameters(section: RuleSection) -> Iterator[Fault]:
             yield ("action",), f"the action {section.action} needs {name}"
     if sum(getattr(section, name) is not None for name in _LISTS) > 1:
         yield ("action",), "either values or file or terms: keep goes by one list"
+    if section.all and section.action != "regex":
+        yield ("all",), f"the action {section.action} has no all"
     if "otherwise" in section.model_fields_set and section.action not in _MAY_FAIL and not is_of_values(section):
         yield ("otherwise",), f"the action {section.action} can always be applied"
     if section.otherwise == "next" and section.private is not None:

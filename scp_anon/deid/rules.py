@@ -14,12 +14,12 @@ from scp_anon.deid.actions import KEEP, REMOVE, Rule
 from scp_anon.deid.dummies import BY_TAG, BY_VR
 from scp_anon.deid.instance import Instance
 from scp_anon.deid.mmiv import Scheme
-from scp_anon.deid.regex import Expression, compiled
 from scp_anon.deid.settings import RuleSection
 from scp_anon.deid.tables import body_parts, ruled
 from scp_anon.documents import read
 from scp_anon.errors import ConfigError
 from scp_anon.links import Matching
+from scp_anon.regex import Expression, compiled
 
 if TYPE_CHECKING:
     from scp_anon.deid.cleaning import TextCleaner
@@ -105,7 +105,7 @@ class Rulebook:
             case "regex":
                 expression = _expression(_needed(section.pattern, "pattern"))
                 value = template(expression.pattern, _needed(section.value, "value"))
-                return actions.substituted(vr, expression, value)
+                return (actions.replaced_all if section.all else actions.substituted)(vr, expression, value)
             case "lookup":
                 rows = read_lookup(section.file or Path(_needed(None, "file")), section.match or "equals")
                 return value_lists.looked_up(vr, rows, section.match or "equals")

@@ -135,6 +135,7 @@ class RuleSection(Section):
     action: ActionName
     value: str | None = None
     pattern: str | None = None
+    all: bool = False
     file: Path | None = None
     values: tuple[str, ...] | None = Field(default=None, min_length=1)
     terms: Terms | None = None

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from scp_anon.dicom.dictionary import attributes, keyword_of, keywords
 from scp_anon.documents import read
 from scp_anon.errors import ConfigError
+from scp_anon.regex import compiled
 
 PATIENT_NAME: Final = "00100010"
 PATIENT_ID: Final = "00100020"
@@ -296,12 +297,15 @@ def _covers(pattern: str, tag: str) -> bool:
 
 
 def regular(pattern: str) -> re.Pattern[str] | None:
-    """A regular expression of another language, if it is one of ours as well; None if it is not, or may differ."""
+    """A regular expression of another language, if it is one of ours as well.
+
+    None if it is not, means something else, or could take for ever.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # sets within sets: what others have there means something else with us
-            return re.compile(pattern)
-    except (re.error, Warning, OverflowError, RecursionError):
+            return compiled(pattern).pattern
+    except (ConfigError, Warning):
         return None
 
 

@@ -10,6 +10,7 @@ from scp_anon.exchange.imported import (
     NEEDS_CREATOR,
     PATIENT,
     Imported,
+    Rule,
     Translation,
     is_private,
     literal,
@@ -41,6 +42,7 @@ _VALUE: Final = "replace_with_value"
 _PARAMETERS: Final = {_REGEXP: ("find", "replace"), _VALUE: ("value",)}
 _UNCONDITIONAL: Final = (*_PLAIN, _REPLACE_UID, _REPLACE_UID_OR_EMPTY)
 
+_NO_REGEXP: Final = "regexp: is no regular expression with us, could take for ever, or its replacement has other groups"
 _TOP_LEVEL: Final = "only the top level is looked at there; with us a rule holds at every depth of sequences"
 _ELSE: Final = (
     "what has no rule falls under its own tables of PS3.15, or is left as it is; with us the Basic Profile holds"
@@ -161,37 +163,26 @@ def _note_plain(translation: Translation, place: str, action: str, vr: str) -> N
 
 
 def _add_regexp(translation: Translation, place: str, tag: str, parameters: dict[str, str]) -> None:
-    """Theirs replaces each match within the value, and leaves a value without; ours makes a new value of one match."""
+    """Theirs replaces each match, and leaves a value without one as it is."""
     find, replacement = scoped(parameters["find"]), parameters["replace"]
-    found = _whole(find, replacement) or _within(find, replacement)
     why = unfit(tag, {"action": "regex"})
-    if why or found is None or "x" in tag:
-        translation.leave(place, tag, why or "regexp: cannot be translated; write a rule with action: regex")
+    if why or "x" in tag or not _is_template(find, replacement):
+        translation.leave(place, tag, why or _NO_REGEXP)
         return
-    pattern, value = found
-    # At the top level only, as there, and as a condition looks nowhere else. A value without a match comes first.
+    # At the top level only, as there, and as a condition looks nowhere else. What has no match comes first.
     without = {"not": {name(tag): {"matches": find}}}
     translation.add(place, tag, {"action": "keep", "when": without}, anchored=True)
-    translation.add(place, tag, {"action": "regex", "pattern": pattern, "value": value}, anchored=True)
-    translation.leave(place, tag, "regexp: at the top level only; a value with more than one match goes to quarantine")
+    rule: Rule = {"action": "regex", "pattern": find, "value": replacement, "all": True}
+    translation.add(place, tag, rule, anchored=True)
+    translation.leave(place, tag, "regexp: at the top level only, as there; the values of one attribute each by itself")
 
 
-def _whole(find: str, replacement: str) -> tuple[str, str] | None:
-    """Pattern and value of ours where theirs matches the whole value, so that both mean the same."""
-    compiled = regular(find)
-    if compiled is None or not re.fullmatch(r"\^[^|]*[^|\\]\$", find):
-        return None
-    groups = re.findall(r"\\(\d+|.|$)", replacement)
-    known = {str(number) for number in range(1, compiled.groups + 1)}
-    return (find, replacement) if known.issuperset(groups) else None
-
-
-def _within(find: str, replacement: str) -> tuple[str, str] | None:
-    """Pattern and value of ours for text with exactly one match, whose surroundings stay."""
-    compiled = regular(find)
-    if compiled is None or compiled.groups or compiled.search("") or "\\" in replacement:
-        return None
-    other = rf"((?:(?!{find})[\s\S])*)"
-    pattern = f"^{other}(?:{find}){other}$"
-    before = r"\g<1>" if replacement[:1].isdigit() else r"\1"
-    return (pattern, rf"{before}{replacement}\2") if regular(pattern) else None
+def _is_template(find: str, replacement: str) -> bool:
+    """Whether a replacement can be made of matches of an expression that is one of ours as well."""
+    if regular(find) is None:
+        return False
+    try:
+        re.compile(f"(?:{find})|").sub(replacement, "")
+    except (re.error, IndexError):
+        return False
+    return True

@@ -1,8 +1,12 @@
-"""Regular expressions of profiles: refused where a value could make them take for ever.
+"""Regular expressions of profiles, and of rules that are imported: refused where a value could make them take for ever.
 
 Python's engine tries every way in which repetitions can share a text, and nothing can stop it while it does: one value
 that a peer has sent would hold a whole process. So nothing of varying length may be repeated without bound, nor
 alternatives; and the more unbounded repetitions an expression has, the shorter are the texts that it is searched in.
+
+That bounds the time of one search, which fails only after it has begun at each place of the text. To replace all
+matches takes no longer than two of them: the next search begins where the last match has ended, so that none of the
+places is begun at more than twice.
 """
 
 from __future__ import annotations
