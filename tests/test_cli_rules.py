@@ -151,6 +151,21 @@ def test_imported_profiles_can_be_meant(kind: str, name: str, tmp_path: Path, fi
     assert scp_anon("import", kind, str(DATA / name), "-o", str(path)).returncode == 2
 
 
+def test_import_that_leaves_something_out(tmp_path: Path) -> None:
+    """The profile is written, what could not be read is told, and the exit code says so; `deid` does not go on then."""
+    table, made = tmp_path / "rules.json", tmp_path / "made.yaml"
+    table.write_text('[["0008", "1030", "StudyDescription", "remove"], ["0008"]]')
+    done = scp_anon("import", "mmiv", str(table), "-o", str(made))
+    assert (done.returncode, "row 2: must have 4 to 6 texts" in done.stderr) == (1, True)
+    assert yaml.safe_load(made.read_text())["rules"] == [{"tag": "StudyDescription", "action": "remove"}]
+    source = tmp_path / "in"
+    source.mkdir()
+    done = scp_anon("deid", str(source), "-o", str(tmp_path / "out"), "--rules", str(table))
+    assert (done.returncode, f"{table}: row 2: must have 4 to 6 texts" in done.stderr) == (2, True)
+    table.write_text("[1]")
+    assert scp_anon("import", "mmiv", str(table)).returncode == 2
+
+
 def test_changes_of_mmiv() -> None:
     """They come before the rules of the file, as they override them there."""
     done = scp_anon(

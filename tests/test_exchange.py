@@ -26,6 +26,8 @@ FILES = {
     "dicom-pseudon": "dicom-pseudon-white-list.csv",
     "ctp": "ctp.script",
 }
+NO_ROW = "must have 4 to 6 texts: group and element in hexadecimal digits, name, action, flag, createIfMissing"
+SECOND_OF_CTP = '<e en="T" t="00081010" n="b">@remove()</e></script>'
 PRIVATE = "private: with us it needs its creator (private: CREATOR); without a rule it is removed"
 OURS = "what becomes of it is not up to rules with us: scp-anon itself says it in every result"
 META = "File Meta Information is written anew with us, whatever it was"
@@ -215,6 +217,13 @@ def test_regex_tag_change_refuses(text: str) -> None:
         regex_tag_change(text)
 
 
+def test_mmiv_private_value_of_another_vr(tmp_path: Path) -> None:
+    """What could be no value of the attribute is noted: a profile with it would be refused."""
+    result = of("mmiv", '[["0071","1022","DateTime","soon"],["0013","1010","x","soon"]]', tmp_path)
+    assert [rule["private"] for rule in rules_of(result)] == ["CTP"]
+    assert told(result, "row 1 DateTime: replace: the value is none of VR DT")
+
+
 def test_export_mmiv() -> None:
     """Rows for what mmiv can be told; the rest is emptied there, and noted."""
     text, notes = export_mmiv(
@@ -317,7 +326,7 @@ def test_lines_that_are_no_rows(line: str, tmp_path: Path) -> None:
     result = of("mmiv", f"0008,1010,StationName,keep\n{line}\n0008,0080,InstitutionName,keep\n", tmp_path)
     assert [rule["tag"] for rule in rules_of(result)] == ["StationName", "InstitutionName"]
     assert told(result, "line 2: must have 4 to 6 texts")
-    with pytest.raises(ConfigError, match="has no row of rules: each must have 4 to 6 texts"):
+    with pytest.raises(ConfigError, match=r"(line|row) 1: must have 4 to 6 texts"):
         of("mmiv", line.replace('"0008"', '"x"'), tmp_path)
 
 
@@ -830,9 +839,8 @@ def test_ctp_malformed(text: str, tmp_path: Path) -> None:
             for text in ("[]", '{"regexp": []}', '{"keep": 1}', '{"keep": [1]}', '{"keep": [["a"]]}')
         ),
         *(("dicom-anon", text) for text in ("", "Name", "Name\t(0008,0020)\n", "Name\tTag\nN\tN\tX\n", "a\n\n\nb")),
-        *(("dicom-pseudon", text) for text in ("", "\n", "name\n0008,0060", "0008,00")),
+        *(("dicom-pseudon", text) for text in ("", "\n", "name\n", "0008,00")),
         *(("dicom-anon-white-list", text) for text in ("[]", '{"a": []}', '{"0008,1030": "a"}', '{"0008,1030": [1]}')),
-        ("dicom-anon-white-list", '{"0008,1030": ["a"], "(0008,1030)": ["b"]}'),
     ],
 )
 def test_malformed(kind: str, text: str, tmp_path: Path) -> None:
@@ -840,6 +848,99 @@ def test_malformed(kind: str, text: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         of(kind, text, tmp_path)
     assert str(raised.value).startswith(f"{tmp_path / 'rules'}: ")
+
+
+NO_TAG = "is no tag; write it as (0xgggg, 0xeeee), or as a list of both"
+KEPT = [{"tag": "Manufacturer", "action": "keep"}, {"tag": "StationName", "action": "remove"}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "entry", "after", "said"),
+    [
+        *(
+            ("mmiv", '[["0008","0070","a","keep"],', entry, ',["0008","1010","b","remove"]]', f"row 2: {NO_ROW}")
+            for entry in ("1", "null", "[]", '["0008"]', '["x","1","a","b"]', '["1","1","a",2]', '{"a": 1, "a": 2}')
+        ),
+        *(
+            ("kitware", '{"(0x0008,0x0070)": "keep",', entry, ',"(0x0008,0x1010)": "delete"}', said)
+            for entry, said in (
+                ('"x": "keep"', f"'x': {NO_TAG}"),
+                ('"": null', f"'': {NO_TAG}"),
+                ('"0008,0080": "no"', "'0008,0080': must have one of the actions keep, "),
+                ('"0008,0080": {}', "'0008,0080': must have one of the actions keep, "),
+                ('"0008,0080": {"action": ["keep"]}', "'0008,0080': must have one of the actions keep, "),
+                ('"0008,0080": {"action": "regexp", "find": 1}', "'0008,0080': regexp must have the texts: find, "),
+            )
+        ),
+        *(
+            ("kitware-extra", '{"keep": [["0008", "0070"]],', entry, ',"delete": [["0008", "1010"]]}', said)
+            for entry, said in (
+                ('"no": []', "'no': there is no such action"),
+                ('"empty": 1', "empty: must be a list of tags"),
+                ('"empty": [1]', f"empty tag 1: {NO_TAG}"),
+                ('"empty": [["0008", "0080", 1]]', f"empty tag 1: {NO_TAG}"),
+                ('"empty": [["0008"]]', f"empty tag 1: {NO_TAG}"),
+            )
+        ),
+        *(
+            ("dicom-anon", "M\t(0008,0070)\nN\tY\tK\n", entry, "S\t(0008,1010)\nN\tY\tX\n", said)
+            for entry, said in (
+                ("Name\n", "line 3: must be the name of an attribute"),
+                ("I\t(0008,0080)\n", "line 3: the second line of the attribute, its columns, is missing"),
+            )
+        ),
+        *(
+            ("ctp", '<script><e en="T" t="00080070" n="a">@keep()</e>', entry, SECOND_OF_CTP, said)
+            for entry, said in (
+                ("<x/>", "<x>: must be p, e, k or r, with text only"),
+                ('<e en="T" t="0008" n="x">@keep()</e>', "e t='0008': is no tag"),
+                ('<e en="T" n="x">@keep()</e>', "e t='': is no tag"),
+                ('<e en="T" t="00080080" n="x"><b/></e>', "<e> 00080080: must be p, e, k or r"),
+                ('<k en="T" t="group"/>', "k t='group': is no group"),
+            )
+        ),
+    ],
+)
+def test_one_entry_that_cannot_be_read(
+    kind: str, before: str, entry: str, after: str, said: str, tmp_path: Path
+) -> None:
+    """It is told by its place, and those before and behind it hold."""
+    result = of(kind, before + entry + after, tmp_path)
+    assert rules_of(result) == KEPT
+    (unread,) = result.unread
+    assert unread.startswith(said)
+    assert unread in result.notes
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "rules"),
+    [
+        ("dicom-pseudon", "0008,0070\nname\n0008,1010\n", ["Manufacturer", "StationName"]),
+        ("dicom-anon-white-list", '{"x": [], "0008,0070": ["a"]}', ["/Manufacturer"]),
+        ("dicom-anon-white-list", '{"0008,0070": ["a"], "0008,0080": 1}', ["/Manufacturer"]),
+    ],
+)
+def test_one_entry_of_a_white_list(kind: str, text: str, rules: list[str], tmp_path: Path) -> None:
+    """The same of what may stay: then it goes."""
+    result = of(kind, text, tmp_path)
+    assert [rule["tag"] for rule in rules_of(result)][: len(rules)] == rules
+    assert len(result.unread) == 1
+
+
+def test_keys_that_are_there_twice(tmp_path: Path) -> None:
+    """As in the tools, the last one counts; it is noted."""
+    for kind, text, key in (
+        ("kitware", '{"0008,1010": "keep", "0008,1010": "delete"}', "'0008,1010'"),
+        ("kitware", '{"0008,1010": "keep", "(0008,1010)": "delete"}', "StationName"),
+        ("kitware-extra", '{"delete": [["0008", "0080"]], "delete": [["0008", "1010"]]}', "'delete'"),
+    ):
+        result = of(kind, text, tmp_path)
+        assert rules_of(result) == [{"tag": "StationName", "action": "remove"}]
+        assert told(result, f"{key}: is there twice, and the last one counts")
+        assert not result.unread
+    result = of("dicom-anon-white-list", '{"0008,1030": ["a"], "(0008,1030)": ["b"]}', tmp_path)
+    assert [rule["values"] for rule in rules_of(result)] == [["b"]]
+    assert told(result, "StudyDescription: is there twice, and the last one counts")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -912,6 +1013,7 @@ def test_damaged_files_are_told_apart_or_read(
         assert str(error).startswith(f"{path}: ")
     else:
         assert yaml.safe_load(yaml.safe_dump(result.profile)) == result.profile
+        assert all("\n" not in entry for entry in result.unread)
         assert all("\n" not in note for note in result.notes)
 
 

@@ -162,6 +162,8 @@ def _rules_of(path: Path) -> ProfileFile:
     """The rules of a file, of our language or of another tool's. Raises ConfigError."""
     if path.suffix.lower() in _OF_OTHERS:
         imported = import_file(path)
+        if imported.unread:  # whoever has written it counts on it
+            raise ConfigError("\n".join(f"{path}: {entry}" for entry in imported.unread))
         for note in imported.notes:
             typer.echo(f"{path}: {note}", err=True)
         return load_profile(imported.profile)

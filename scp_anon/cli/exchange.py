@@ -33,7 +33,10 @@ def import_command(
         list[str] | None, typer.Option("--regex-change", help="mmiv: gggg,eeee=REGEX, as its --regtagchange.")
     ] = None,
 ) -> None:
-    """Turn another tool's rules into a profile; what cannot be translated is listed on standard error."""
+    """Turn another tool's rules into a profile; what cannot be translated is listed on standard error.
+
+    Exit code 1: something of the file cannot be read, and was left out.
+    """
     imported = import_rules(kind, file)
     if kind != _MMIV and (change or regex_change):
         raise ConfigError("--tag-change and --regex-change are of mmiv")
@@ -51,6 +54,8 @@ def import_command(
         _write(output, text)
     for note in imported.notes:
         typer.echo(note, err=True)
+    if imported.unread:
+        raise typer.Exit(1)
 
 
 def export(kind: str, profile: str, option: list[str] | None, form: str) -> None:

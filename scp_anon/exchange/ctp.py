@@ -37,12 +37,13 @@ _SPARED: Final = ("0000", "0002", "0004", "0012", "0028", "7fe0")
 
 def import_ctp(path: Path) -> Imported:
     """Import a script. Raises ConfigError for what is no script, or has a document type or entities."""
-    parts = _parts(path)
     scope = Scope()
+    parts = _parts(path, scope)
     for part in parts["p"]:
         scope.parameters[part.get("t", "")] = _text(part)
-    scripts = _scripts(path, scope, parts["e"])
-    groups = _groups(path, scope, parts["k"])
+    scripts = _scripts(scope, parts["e"])
+    groups = _groups(scope, parts["k"])
+    scope.translation.check(path, bool(scripts or groups or scope.names or parts["p"] or parts["r"]))
     removals = {part.get("t", "").strip() for part in parts["r"] if _is_on(part)}
     _note_all(scope, parts, removals)
     admit: list[object] = []
@@ -58,8 +59,8 @@ def import_ctp(path: Path) -> Imported:
 # ---------------------------------------------------------------- the file
 
 
-def _parts(path: Path) -> dict[str, list[ET.Element]]:
-    """The elements of the file, by kind. Raises ConfigError."""
+def _parts(path: Path, scope: Scope) -> dict[str, list[ET.Element]]:
+    """The elements of the file, by kind; any other is left out. Raises ConfigError for what is no script."""
     text = read_text(path)
     if re.search(r"<!\s*(DOCTYPE|ENTITY)", text, re.IGNORECASE):
         raise wrong(path, "has a document type or entities, which are not read here")
@@ -73,8 +74,10 @@ def _parts(path: Path) -> dict[str, list[ET.Element]]:
     parts: dict[str, list[ET.Element]] = {"p": [], "e": [], "k": [], "r": []}
     for child in root:
         if child.tag not in parts or len(child):
-            raise wrong(path, f"<{child.tag}>: must be p, e, k or r, with text only")
-        parts[child.tag].append(child)
+            place = f"<{child.tag}> {child.get('t', '')}".strip()
+            scope.translation.leave_out(place, "must be p, e, k or r, with text only")
+        else:
+            parts[child.tag].append(child)
     return parts
 
 
@@ -86,11 +89,15 @@ def _is_on(part: ET.Element) -> bool:
     return part.get("en") == "T"
 
 
-def _scripts(path: Path, scope: Scope, parts: list[ET.Element]) -> list[tuple[Element, str]]:
-    """The elements that are on, with their scripts, and the names that all of them give to tags. Raises ConfigError."""
+def _scripts(scope: Scope, parts: list[ET.Element]) -> list[tuple[Element, str]]:
+    """The elements that are on, with their scripts, and the names that all of them give to tags."""
     scripts: dict[str, tuple[Element, str]] = {}
     for part in parts:
-        element = _element(path, part.get("t", "").strip())
+        written = part.get("t", "").strip()
+        element = _element(written)
+        if element is None:
+            scope.translation.leave_out(f"e t={written!r}", "is no tag; must be ggggeeee")
+            continue
         if element.creator is None:
             scope.names.setdefault(part.get("n", "").strip(), element.tag)
         if _is_on(part):
@@ -100,13 +107,14 @@ def _scripts(path: Path, scope: Scope, parts: list[ET.Element]) -> list[tuple[El
     return list(scripts.values())
 
 
-def _element(path: Path, written: str) -> Element:
+def _element(written: str) -> Element | None:
+    """What an element is for; None for what is no tag."""
     private = _PRIVATE.fullmatch(written)
     if private and is_private(private[1].lower()):
         return Element(written, f"{private[1]}10{private[3]}".lower(), private[2].strip())
     tag = parse_tag(written)
     if tag is None or "x" in tag:
-        raise wrong(path, f"e: t={written!r} is no tag; must be ggggeeee")
+        return None
     printed = f"({tag[:4]},{tag[4:]})"
     named = name(tag)
     # The block of CTP itself; of other private attributes nobody knows the creator.
@@ -114,8 +122,8 @@ def _element(path: Path, written: str) -> Element:
     return Element(printed if named.startswith("(") else f"{printed} {named}", tag, creator)
 
 
-def _groups(path: Path, scope: Scope, parts: list[ET.Element]) -> list[str]:
-    """The groups that are kept, as four digits. Raises ConfigError."""
+def _groups(scope: Scope, parts: list[ET.Element]) -> list[str]:
+    """The groups that are kept, as four digits."""
     groups = []
     for part in filter(_is_on, parts):
         group = part.get("t", "").strip().lower()
@@ -123,7 +131,7 @@ def _groups(path: Path, scope: Scope, parts: list[ET.Element]) -> list[str]:
             scope.settings["options"] = ["retain-safe-private"]
             scope.translation.note(f"k {group}", "with us safe is what the option retain-safe-private takes for it")
         elif not re.fullmatch("[0-9a-f]{1,4}", group):
-            raise wrong(path, f"k: t={group!r} is no group; must be four hexadecimal digits")
+            scope.translation.leave_out(f"k t={group!r}", "is no group; must be four hexadecimal digits")
         elif group.zfill(4) not in groups:
             groups.append(group.zfill(4))
     return groups

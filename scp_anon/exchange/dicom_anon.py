@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from scp_anon.exchange.imported import (
+    LAST_COUNTS,
     PATIENT,
     Imported,
     Rule,
@@ -47,39 +48,47 @@ def import_spec(path: Path) -> Imported:
         "what is not in the file is removed there if it is text, else kept; with us the Basic Profile holds for it",
     )
     rows: dict[str, tuple[int, list[str]]] = {}
-    for line, text, columns in _pairs(path):
-        tag = _tag(path, line, text)
+    is_any = False
+    for line, tag, columns in _pairs(path, translation):
+        is_any = True
         if tag == _PRIVATE:
             translation.note(f"line {line}", "private attributes: removed with us, where no rule names their creator")
             continue
         if tag in rows:
             translation.note(f"line {rows[tag][0]}", f"{name(tag)} is there again below, and the last one counts")
         rows[tag] = (line, columns)
+    translation.check(path, is_any)
     for tag, (line, columns) in rows.items():
         _add(translation, f"line {line} {name(tag)}", tag, columns)
     return translation.result()
 
 
-def _pairs(path: Path) -> Iterator[tuple[int, str, list[str]]]:
-    """Each attribute's line number, first line, and the columns of its second line."""
+def _pairs(path: Path, translation: Translation) -> Iterator[tuple[int, str, list[str]]]:
+    """Each attribute's line number, tag, and the columns of its second line. A line that is neither is left out."""
     lines = [(number, line) for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip(" \r")]
     if not lines:
         raise wrong(path, "is empty: must have two lines for each attribute")
-    for first, second in zip(lines[::2], lines[1::2], strict=False):
-        yield first[0], first[1], [column.strip() for column in second[1].split("\t")]
-    if len(lines) % 2:
-        raise wrong(path, f"line {lines[-1][0]}: the second line of the attribute, its columns, is missing")
+    first: tuple[int, str] | None = None
+    for number, text in (*lines, (0, "")):
+        tag = _tag(text)
+        if tag is None and first is not None and number:
+            yield *first, [column.strip() for column in text.split("\t")]
+            first = None
+            continue
+        if first is not None:
+            translation.leave_out(f"line {first[0]}", "the second line of the attribute, its columns, is missing")
+        elif tag is None and number:
+            translation.leave_out(
+                f"line {number}", "must be the name of an attribute, a tabulator, and its tag as (gggg,eeee)"
+            )
+        first = (number, tag) if tag is not None else None
 
 
-def _tag(path: Path, line: int, text: str) -> str:
+def _tag(text: str) -> str | None:
+    """The tag of an attribute's first line; None for any other line."""
     columns = text.split("\t")
     written = columns[1].strip() if len(columns) > 1 else ""
-    if written.lower().startswith(_PRIVATE):
-        return _PRIVATE
-    tag = parse_tag(written)
-    if tag is None:
-        raise wrong(path, f"line {line}: must be the name of an attribute, a tabulator, and its tag as (gggg,eeee)")
-    return tag
+    return _PRIVATE if written.lower().startswith(_PRIVATE) else parse_tag(written)
 
 
 def _add(translation: Translation, place: str, tag: str, columns: list[str]) -> None:
@@ -123,23 +132,26 @@ def _add_plain(translation: Translation, place: str, tag: str, action: str) -> N
 
 def import_white_list(path: Path) -> Imported:
     """Import a white list (-w): tag → list of values that may stay. Raises ConfigError."""
-    content = read_json(path)
+    translation = Translation()
+    content = read_json(path, translation)
     if not isinstance(content, dict):
         raise wrong(path, "must be an object: tag and list of values")
-    translation = Translation()
     translation.note("all", "what is not on the list falls under the spec file there; with us the Basic Profile holds")
     translation.note("all", "holds at the top level only; dicom-anon removes every sequence")
     translation.note("all", "holds there only for what the spec file marks C or does not have")
-    seen: set[str] = set()
+    allowed: dict[str, list[str]] = {}
     for key, values in content.items():
         tag = parse_tag(key)
         if tag is None:
-            raise wrong(path, f"{key!r}: is no tag; write it as gggg,eeee")
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            raise wrong(path, f"{key!r}: must be a list of texts")
-        if tag in seen:
-            raise wrong(path, f"{key!r}: is there twice")
-        seen.add(tag)
+            translation.leave_out(repr(key), "is no tag; write it as gggg,eeee")
+        elif not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            translation.leave_out(repr(key), "must be a list of texts")
+        else:
+            if tag in allowed:
+                translation.note(name(tag), LAST_COUNTS)
+            allowed[tag] = values
+    translation.check(path, bool(allowed))
+    for tag, values in allowed.items():
         _add_allowed(translation, tag, values)
     return translation.result()
 
@@ -168,8 +180,10 @@ def import_pseudon(path: Path) -> Imported:
             continue
         tag = parse_tag(text)
         if tag is None:
-            raise wrong(path, f"line {number}: is no tag; write it as gggg,eeee")
-        tags.setdefault(tag, number)
+            translation.leave_out(f"line {number}", "is no tag; write it as gggg,eeee")
+        else:
+            tags.setdefault(tag, number)
+    translation.check(path, bool(tags))
     if not tags:
         raise wrong(path, "is empty: must have one tag a line")
     for tag, number in tags.items():

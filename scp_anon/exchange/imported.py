@@ -63,6 +63,7 @@ PATIENT: Final[dict[str, Rule]] = {
 
 NO_DUMMY: Final = "a sequence has no dummy with us: it is emptied"
 NOT_CREATED: Final = "where the attribute is missing it is not added: only a new value can be"
+LAST_COUNTS: Final = "is there twice, and the last one counts"
 NEEDS_CREATOR: Final = "private: with us it needs its creator (private: CREATOR); without a rule it is removed"
 
 
@@ -71,11 +72,13 @@ class Imported:
     """The result of an import.
 
     `profile`: the content of a profile file, ready for YAML. `notes`: one line for each thing that could not be
-    translated, or means something else with us, as "where: why".
+    translated, or means something else with us, as "where: why". `unread`: those of them that tell of an entry of the
+    file that cannot even be read, and was left out.
     """
 
     profile: dict[str, object]
     notes: tuple[str, ...]
+    unread: tuple[str, ...] = ()
 
 
 class Translation:
@@ -90,12 +93,23 @@ class Translation:
         self._patterns: list[tuple[str, Rule]] = []
         self._open: dict[str, None] = {}
         self._notes: dict[str, list[str]] = {}
+        self._unread: list[str] = []
 
     def note(self, place: str, why: str) -> None:
         """Note something. Notes that say the same become one, with all of its places."""
         places = self._notes.setdefault(why, [])
         if place not in places:
             places.append(place)
+
+    def leave_out(self, place: str, why: str) -> None:
+        """Note an entry that cannot be read: the others hold."""
+        self.note(place, why)
+        self._unread.append(_one_line(f"{place}: {why}"))
+
+    def check(self, path: Path, is_any: bool) -> None:
+        """Raise ConfigError for a file of which nothing could be read: it is of another kind."""
+        if self._unread and not is_any:
+            raise wrong(path, self._unread[0])
 
     def leave(self, place: str, tag: str, why: str) -> None:
         """Note that what is said of a tag could not be translated, or not all of it."""
@@ -131,10 +145,14 @@ class Translation:
         return True
 
     def add_private(self, place: str, creator: str, tag: str, rule: Rule, vr: str) -> None:
-        """Add a rule for the private element of this group and offset in a block of its creator.
+        """Add a rule for the private element of this group and offset in a block of its creator, or note why not.
 
         `vr`: what a new value is to be written with, as no dictionary says.
         """
+        why = _unfit_value(str(rule.get("value", "")), vr) if rule["action"] == "replace" else None
+        if why:
+            self.note(place, why)
+            return
         fitting = dict(rule)
         if fitting.pop("create", False):
             self.note(place, "a private attribute that is missing is not added")
@@ -150,7 +168,7 @@ class Translation:
         notes = tuple(_one_line(f"{', '.join(places)}: {why}") for why, places in self._notes.items())
         profile: dict[str, object] = {"base": "basic", **settings, "rules": rules}
         # Of parts that are one object YAML would make anchors, which a profile may not have.
-        return Imported(json.loads(json.dumps(profile)), notes)
+        return Imported(json.loads(json.dumps(profile)), notes, tuple(self._unread))
 
     def _decide_open(self) -> None:
         """Add rules for what could not be translated, and would be kept because its whole group is."""
@@ -328,13 +346,13 @@ def read_text(path: Path) -> str:
     return text.removeprefix("\ufeff")
 
 
-def read_json(path: Path) -> object:
-    """The content of a JSON file. Raises ConfigError, also for a key that is there twice: one would be lost."""
+def read_json(path: Path, translation: Translation | None = None) -> object:
+    """The content of a JSON file; a key that is there twice is noted in `translation`. Raises ConfigError."""
 
     def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
-        if twice:
-            raise wrong(path, f"{twice[0]!r}: is there twice")
+        for key, count in Counter(key for key, _ in pairs).items():
+            if count > 1 and translation is not None:
+                translation.note(repr(key), LAST_COUNTS)
         return dict(pairs)
 
     try:

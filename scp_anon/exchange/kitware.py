@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from scp_anon.exchange.imported import (
+    LAST_COUNTS,
     NEEDS_CREATOR,
     PATIENT,
     Imported,
@@ -42,6 +43,7 @@ _VALUE: Final = "replace_with_value"
 _PARAMETERS: Final = {_REGEXP: ("find", "replace"), _VALUE: ("value",)}
 _UNCONDITIONAL: Final = (*_PLAIN, _REPLACE_UID, _REPLACE_UID_OR_EMPTY)
 
+_NO_TAG: Final = "is no tag; write it as (0xgggg, 0xeeee), or as a list of both"
 _NO_REGEXP: Final = "regexp: is no regular expression with us, could take for ever, or its replacement has other groups"
 _TOP_LEVEL: Final = "only the top level is looked at there; with us a rule holds at every depth of sequences"
 _ELSE: Final = (
@@ -51,14 +53,20 @@ _ELSE: Final = (
 
 def import_kitware(path: Path) -> Imported:
     """Import a --dictionary: tag → action, or {"action": ..} with its parameters. Raises ConfigError."""
-    content = read_json(path)
+    translation = _translation()
+    content = read_json(path, translation)
     if not isinstance(content, dict):
         raise wrong(path, "must be an object: tag and action")
     rules: dict[str, tuple[str, dict[str, str]]] = {}
-    translation = _translation()
     for key, value in content.items():
-        tag = _tag(path, key)
-        _replace(translation, rules, tag, _action(path, key, value))
+        tag, found = _tag(key), _action(value)
+        if tag is None:
+            translation.leave_out(repr(key), _NO_TAG)
+        elif isinstance(found, str):
+            translation.leave_out(repr(key), found)
+        else:
+            _replace(translation, rules, tag, found)
+    translation.check(path, bool(rules))
     for tag, (action, parameters) in rules.items():
         _add(translation, tag, action, parameters)
     return translation.result()
@@ -66,24 +74,37 @@ def import_kitware(path: Path) -> Imported:
 
 def import_extra(path: Path) -> Imported:
     """Import the fork's --extra-rules: action → list of tags, each a list of group and element. Raises ConfigError."""
-    content = read_json(path)
+    translation = _translation()
+    content = read_json(path, translation)
     if not isinstance(content, dict):
         raise wrong(path, "must be an object: action and list of tags")
     rules: dict[str, tuple[str, dict[str, str]]] = {}
-    translation = _translation()
+    are_lists = False
     for action, tags in content.items():
         if action not in _UNCONDITIONAL:
-            raise wrong(path, f"{action!r}: there is no such action; there is: {', '.join(_UNCONDITIONAL)}")
-        if not isinstance(tags, list):
-            raise wrong(path, f"{action}: must be a list of tags")
-        for number, parts in enumerate(tags, 1):
-            if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
-                raise wrong(path, f"{action}: tag {number}: must be a list of group and element")
-            tag = _tag(path, ",".join(parts))
-            _replace(translation, rules, tag, (action, {}))
+            translation.leave_out(repr(action), f"there is no such action; there is: {', '.join(_UNCONDITIONAL)}")
+        elif not isinstance(tags, list):
+            translation.leave_out(action, "must be a list of tags")
+        else:
+            are_lists = are_lists or not tags
+            _read_tags(translation, rules, action, tags)
+    translation.check(path, bool(rules) or are_lists)
     for tag, (action, parameters) in rules.items():
         _add(translation, tag, action, parameters)
     return translation.result()
+
+
+def _read_tags(
+    translation: Translation, rules: dict[str, tuple[str, dict[str, str]]], action: str, tags: list[object]
+) -> None:
+    """Read the tags of an action of the fork's."""
+    for number, parts in enumerate(tags, 1):
+        texts = [part for part in parts if isinstance(part, str)] if isinstance(parts, list) else []
+        tag = _tag(",".join(texts)) if isinstance(parts, list) and len(texts) == len(parts) else None
+        if tag is None:
+            translation.leave_out(f"{action} tag {number}", _NO_TAG)
+        else:
+            _replace(translation, rules, tag, (action, {}))
 
 
 def _translation() -> Translation:
@@ -100,32 +121,30 @@ def _replace(
     rule: tuple[str, dict[str, str]],
 ) -> None:
     if tag in rules:
-        translation.note(name(tag), "is there twice, and the last one counts")
+        translation.note(name(tag), LAST_COUNTS)
     rules[tag] = rule
 
 
-def _tag(path: Path, text: str) -> str:
-    """A tag, or group and element with their masks, as eight digits with x where the mask has no bits."""
+def _tag(text: str) -> str | None:
+    """A tag, or group and element with their masks, as eight digits, x where the mask has no bits; None for none."""
     numbers = [part.strip(" \t()[]").lower().removeprefix("0x") for part in text.split(",")]
     if len(numbers) == 4 and all(re.fullmatch("[0-9a-f]{1,4}", number) for number in numbers):
         digits = "".join(number.zfill(4) for number in numbers[:2])
         mask = "".join(number.zfill(4) for number in numbers[2:])
         if set(mask) <= {"0", "f"}:
             return "".join(digit if bits == "f" else "x" for digit, bits in zip(digits, mask, strict=True))
-    tag = parse_tag(text)
-    if tag is None:
-        raise wrong(path, f"{text!r}: is no tag; write it as (0xgggg, 0xeeee)")
-    return tag
+    return parse_tag(text)
 
 
-def _action(path: Path, key: str, value: object) -> tuple[str, dict[str, str]]:
+def _action(value: object) -> tuple[str, dict[str, str]] | str:
+    """The action, with its parameters; or why it is none."""
     action, given = (value.get("action"), value) if isinstance(value, dict) else (value, {})
     if not isinstance(action, str) or action not in (*_UNCONDITIONAL, *_PARAMETERS):
-        raise wrong(path, f"{key!r}: must have one of the actions {', '.join((*_UNCONDITIONAL, *_PARAMETERS))}")
+        return f"must have one of the actions {', '.join((*_UNCONDITIONAL, *_PARAMETERS))}"
     wanted = _PARAMETERS.get(action, ())
     parameters = {parameter: text for parameter, text in given.items() if parameter != "action"}
     if set(parameters) != set(wanted) or not all(isinstance(text, str) for text in parameters.values()):
-        raise wrong(path, f"{key!r}: {action} must have the texts: {', '.join(wanted) or 'none'}")
+        return f"{action} must have the texts: {', '.join(wanted) or 'none'}"
     return action, parameters
 
 

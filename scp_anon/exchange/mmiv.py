@@ -98,11 +98,10 @@ def import_mmiv(path: Path) -> Imported:
     translation.note("all", "what has no row is left as it is by mmiv; with us the Basic Profile holds for it")
     first: dict[str, str] = {}
     actions = set()
-    rows = list(_rows(path))
-    for place, row in rows:
+    for place, row in _rows(path):
         cells = _cells(row)
         if cells is None:
-            translation.note(place, _NO_ROW)
+            translation.leave_out(place, _NO_ROW)
             continue
         tag = cells[0] + cells[1]
         if tag in first:
@@ -111,8 +110,7 @@ def import_mmiv(path: Path) -> Imported:
         first[tag] = place
         actions.add(cells[3])
         _import_row(translation, f"{place} {cells[2]}", tag, cells)
-    if rows and not first:
-        raise wrong(path, f"has no row of rules: each {_NO_ROW}")
+    translation.check(path, bool(first))
     _note_differences(translation, actions)
     variables = {word: "" for word, option in _OPTIONS.items() if _noted(translation, actions, word, option)}
     return translation.result(**({"variables": variables} if variables else {}))
