@@ -15,10 +15,9 @@ from typing import Final, Protocol, TypeAlias
 from scp_anon.deid import dates, text
 from scp_anon.deid.dummies import BY_TAG, BY_VR
 from scp_anon.deid.identity import is_hash
-from scp_anon.deid.instance import SINGLE, Instance, Scope, unpadded
+from scp_anon.deid.instance import Instance, Scope, unpadded
 from scp_anon.dicom.elements import DataSet, Items, Value, encode_element
 from scp_anon.dicom.finding import Found
-from scp_anon.regex import Expression
 
 Action: TypeAlias = Callable[[Scope, bytes], Value]
 # Whether a value may be one that an action has made.
@@ -260,37 +259,6 @@ def capped_age() -> Rule:
 def replaced_by(vr: str, make: Callable[[Instance], bytes]) -> Rule:
     """A text of the project's own, which may name the project or the patient's pseudonym."""
     return Rule(vr, lambda scope, value: make(scope.instance)[: LONGEST.get(vr)])
-
-
-def substituted(vr: str, expression: Expression, replacement: str) -> Rule:
-    """What a regular expression's first match in the value makes of `replacement`."""
-
-    def act(scope: Scope, value: bytes) -> Value:
-        decoded = text.decode(value, scope.character_sets)
-        match = expression.pattern.search(decoded) if len(decoded) <= expression.longest else None
-        if match is None:
-            raise Unfit
-        return encoded(match.expand(replacement), vr, scope)
-
-    # What comes of it may be anything, so that it cannot be told from what has not been through it.
-    return Rule(vr, act, made=lambda scope, value: True)
-
-
-def replaced_all(vr: str, expression: Expression, replacement: str) -> Rule:
-    """Each of its values with all matches of a regular expression replaced; those without a match stay."""
-    is_single = vr in SINGLE
-
-    def act(scope: Scope, value: bytes) -> Value:
-        decoded = text.decode(value, scope.character_sets)
-        if len(decoded) > expression.longest:
-            raise Unfit
-        parts = [decoded] if is_single else [part.strip(" \0") for part in decoded.split("\\")]
-        new = [expression.pattern.subn(replacement, part) for part in parts]
-        if not any(count for _, count in new):
-            raise Unfit
-        return b"\\".join(encoded(part, vr, scope) for part, _ in new)
-
-    return Rule(vr, act, made=lambda scope, value: True)
 
 
 def noting_dates(rule: Rule) -> Rule:

@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Final
 
-from scp_anon.deid import actions, value_lists
+from scp_anon.deid import actions, substitution, value_lists
 from scp_anon.deid.actions import KEEP, REMOVE, Rule
 from scp_anon.deid.dummies import BY_TAG, BY_VR
 from scp_anon.deid.instance import Instance
@@ -105,7 +105,7 @@ class Rulebook:
             case "regex":
                 expression = _expression(_needed(section.pattern, "pattern"))
                 value = template(expression.pattern, _needed(section.value, "value"))
-                return (actions.replaced_all if section.all else actions.substituted)(vr, expression, value)
+                return (substitution.every if section.all else substitution.first)(vr, expression, value)
             case "lookup":
                 rows = read_lookup(section.file or Path(_needed(None, "file")), section.match or "equals")
                 return value_lists.looked_up(vr, rows, section.match or "equals")
