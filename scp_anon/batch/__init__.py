@@ -1,8 +1,8 @@
 """Files and folders through the same engine: what `scp-anon deid` does."""
 
 from scp_anon.batch.drift import Drift
-from scp_anon.batch.files import Census, Input, check_outside, inputs
-from scp_anon.batch.pool import context
+from scp_anon.batch.files import Census, Input, check_outside, inputs, is_inside
+from scp_anon.batch.pool import context, uninterrupted
 from scp_anon.batch.report import Summary, write_report
 from scp_anon.batch.session import perform
 from scp_anon.batch.work import MIRROR, Job, Outcome
@@ -19,8 +19,10 @@ __all__ = [
     "check_outside",
     "context",
     "inputs",
+    "is_inside",
     "open_private",
     "perform",
+    "uninterrupted",
     "write_report",
     "write_whole",
 ]

@@ -34,19 +34,27 @@ def inputs(paths: Iterable[Path], output: Path, sample: int | None = None) -> It
     """The files that are named, and all those in the folders that are named, in the order of their names.
 
     `sample`: so many of each folder, chosen as by chance, but the same ones whenever it has the same names. Raises
-    ConfigError for a path that does not exist, and for an output inside an input.
+    ConfigError for a path that does not exist, for an output inside an input, and for an input inside the output, where
+    a result could take its place.
     """
     paths = list(paths)
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):
             raise ConfigError(f"{path}: no such file or folder")
         check_outside(path, output, "output")
+        if is_inside(path, output):
+            raise ConfigError(f"{path}: the input must not be inside the output {output}")
     return _inputs(paths, sample)
 
 
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path is a folder itself, or below it, links resolved."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def check_outside(path: Path, folder: Path, what: str) -> None:
-    """Raise ConfigError where something that is written would be inside an input."""
-    if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
+    """Raise ConfigError where something that is written would be inside an input, or be the input itself."""
+    if is_inside(folder, path):
         raise ConfigError(f"{folder}: the {what} must not be inside the input {path}")
 
 
@@ -56,7 +64,7 @@ def _inputs(paths: list[Path], sample: int | None) -> Iterator[Input]:
     for path in paths:
         name = _unused(os.path.basename(os.path.abspath(path)) or _ROOT, names)
         names.add(name)
-        if path.is_dir():
+        if os.path.isdir(path):
             place = f"{name}/" if len(paths) > 1 else ""
             for file in files_in(str(path), sample):
                 yield Input(file, place + file[len(str(path)) :].lstrip("/"), False)
@@ -70,36 +78,63 @@ def _unused(name: str, names: set[str]) -> str:
     return next(each for each in chain((name,), numbered) if each not in names)
 
 
-def files_in(folder: str, sample: int | None = None, place: str = "", with_links: bool = False) -> Iterator[str]:
+def files_in(folder: str, sample: int | None = None, with_links: bool = False) -> Iterator[str]:
     """All files below a folder, or a sample of each, in the order of their names; links to folders are not followed.
 
-    `place`: where the folder is below the one that was named. A folder that cannot be listed is yielded itself: it
-    fails as a file that cannot be read does. So are, `with_links`, links to folders, and links that lead nowhere.
+    A folder that cannot be listed is yielded itself: it fails as a file that cannot be read does. So are, `with_links`,
+    links to folders, and links that lead nowhere.
     """
-    try:
-        found = _entries(folder, with_links)
-        found = found if sample is None else _sample(found, sample, place)
-        first = list(islice(found, _IN_MEMORY + 1))
-        entries = iter(sorted(first)) if len(first) <= _IN_MEMORY else _sorted(chain(first, found))
-    except OSError:
-        yield folder
-        return
-    for name, is_folder in entries:
-        path = os.path.join(folder, os.fsdecode(name))
+    # No recursion: folders can be nested deeper than Python's calls. Path, place below `folder`, what is left in it.
+    pending: list[tuple[str, str, Iterator[tuple[bytes, bool]]]] = [("", "", iter(((os.fsencode(folder), True),)))]
+    while pending:
+        above, place, entries = pending[-1]
+        name, is_folder = next(entries, (b"", False))
+        if not name:
+            pending.pop()
+            continue
+        path = os.path.join(above, os.fsdecode(name))
         if is_folder:
-            yield from files_in(path, sample, f"{place}/{os.fsdecode(name)}", with_links)
-        else:
-            yield path
+            below = f"{place}/{os.fsdecode(name)}" if above else ""
+            try:
+                found = _entries(path, with_links)
+                pending.append((path, below, _ordered(found if sample is None else _sample(found, sample, below))))
+                continue
+            except OSError:
+                pass
+        yield path
+
+
+def _ordered(entries: Iterator[tuple[bytes, bool]]) -> Iterator[tuple[bytes, bool]]:
+    """The entries of a folder in the order of their names. Raises OSError where it cannot be listed."""
+    first = list(islice(entries, _IN_MEMORY + 1))
+    return iter(sorted(first)) if len(first) <= _IN_MEMORY else _sorted(chain(first, entries))
 
 
 def _entries(folder: str, with_links: bool) -> Iterator[tuple[bytes, bool]]:
     """The names in a folder, and whether each is a folder itself; what is neither that nor a file is left out."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield os.fsencode(entry.name), True
-            elif entry.is_file() or (with_links and (entry.is_dir() or not os.path.exists(entry.path))):
-                yield os.fsencode(entry.name), False
+            is_folder = _is_folder(entry, with_links)
+            if is_folder is not None:
+                yield os.fsencode(entry.name), is_folder
+
+
+def _is_folder(entry: os.DirEntry[str], with_links: bool = False) -> bool | None:
+    """Whether a name is that of a folder or of a file; None for neither.
+
+    A link that nobody can follow counts as a file: it fails as one, and the rest of its folder is done. So does,
+    `with_links`, one that leads nowhere, or to a folder.
+    """
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            return True
+        return False if entry.is_file() or (with_links and _leads_to_no_file(entry)) else None
+    except OSError:
+        return False
+
+
+def _leads_to_no_file(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir() or not os.path.exists(entry.path)
 
 
 def _sample(entries: Iterable[tuple[bytes, bool]], size: int, place: str) -> Iterator[tuple[bytes, bool]]:
@@ -171,10 +206,11 @@ def _count(paths: list[str], sample: int | None, counted: object, is_done: objec
             try:
                 with os.scandir(folder) as entries:
                     for entry in entries:
-                        if entry.is_dir(follow_symlinks=False):
+                        is_folder = _is_folder(entry)
+                        if is_folder:
                             pending.append(entry.path)
                         else:
-                            here += entry.is_file()
+                            here += is_folder is False
             except OSError:
                 here += 1
             total += here if sample is None else min(here, sample)

@@ -154,7 +154,7 @@ class Manifest:
                         self._loaded(content[0], done)
                     else:
                         _check_head(self._folder, content, head)
-                except (ValueError, TypeError, IndexError, KeyError):
+                except (ValueError, TypeError, LookupError, OverflowError, RecursionError, sqlite3.Error):
                     raise ConfigError(f"{path}: is damaged; take another output folder") from None
                 end += len(line)
         return end

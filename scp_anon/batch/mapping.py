@@ -9,6 +9,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -34,9 +35,12 @@ class Mapping:
         self._file = open_private(self._part, "mapping", "a" if resume else "w")
 
     def add(self, kind: str, old: str, new: str) -> None:
-        """Note a pair."""
+        """Note a pair. Raises ConfigError where it cannot be written."""
         self._index.execute("INSERT OR REPLACE INTO uids VALUES (?, ?, ?)", (kind, old, new))
-        self._file.write(json.dumps([kind, old, new]) + "\n")
+        try:
+            self._file.write(json.dumps([kind, old, new]) + "\n")
+        except OSError as error:
+            raise self._unwritten(error) from None
 
     def sync(self) -> None:
         """Bring what was noted to stable storage. Raises ConfigError."""
@@ -44,7 +48,7 @@ class Mapping:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise ConfigError(f"{self._path}: the mapping cannot be written: {error.strerror}") from None
+            raise self._unwritten(error) from None
 
     def finish(self) -> None:
         """Write the file itself. Raises ConfigError."""
@@ -53,8 +57,12 @@ class Mapping:
 
     def close(self) -> None:
         """Give up what is open."""
-        self._file.close()
+        with suppress(OSError):  # what could not be written has been told by `sync`
+            self._file.close()
         self._index.close()
+
+    def _unwritten(self, error: OSError) -> ConfigError:
+        return ConfigError(f"{self._path}: the mapping cannot be written: {error.strerror}")
 
     def _as_json(self) -> Iterator[str]:
         """As mmiv's mapping.json has it."""

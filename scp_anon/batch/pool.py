@@ -91,6 +91,8 @@ def _pool(processes: int, start: Callable[[], None]) -> Iterator[ProcessPoolExec
     """Processes for the time of the block; what has not been begun by then is given up."""
     pool = ProcessPoolExecutor(processes, context(), _begin, (os.getpid(), start))
     try:
+        with uninterrupted():
+            pool.submit(_nothing)  # by which all of them are started
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
@@ -101,6 +103,20 @@ def _begin(parent: int, start: Callable[[], None]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told as well, and decides
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     start()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until the end of the block, and does nothing to processes that are started in it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _nothing() -> None:
+    """Work for nobody."""
 
 
 def _end_with(parent: int) -> None:

@@ -64,9 +64,17 @@ class Summary:
 
 
 def write_report(report: IO[str], outcome: Outcome) -> None:
-    """Append one JSON object. It names the source: a report is written only where it was asked for."""
+    """Append one JSON object. It names the source: a report is written only where it was asked for.
+
+    Raises ConfigError where it cannot be written.
+    """
     line = {"source": outcome.source, "status": outcome.status, "output": outcome.output, "reason": outcome.reason}
-    report.write(json.dumps(line) + "\n")
+    try:
+        report.write(json.dumps(line) + "\n")
+    except BrokenPipeError:
+        raise  # whoever reads it has had enough
+    except OSError as error:
+        raise ConfigError(f"the report cannot be written: {error.strerror}") from None
 
 
 class QuarantineFolder:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -15,11 +14,10 @@ from scp_anon.batch.manifest import NAME, Done, Manifest
 from scp_anon.batch.mapping import Mapping
 from scp_anon.batch.pool import run
 from scp_anon.batch.report import QuarantineFolder
-from scp_anon.batch.work import MIRROR, Job, Outcome, Worker, put
+from scp_anon.batch.work import MIRROR, TEMPORARY, Job, Outcome, Worker, put
 from scp_anon.destinations.layout import FOLDER, filled
 from scp_anon.errors import ConfigError
 
-_TEMPORARY: Final = re.compile(r"\.\d+-\d+\.tmp")
 _FINISHED: Final = ("delivered", "filtered")
 
 
@@ -175,7 +173,7 @@ def _skipped(manifest: Manifest, outcome: Outcome) -> Outcome:
 def _clear(job: Job) -> None:
     """Remove what processes that were killed have left aside."""
     with os.scandir(job.output) as entries:
-        left = [entry.path for entry in entries if _TEMPORARY.fullmatch(entry.name)]
+        left = [entry.path for entry in entries if TEMPORARY.fullmatch(entry.name)]
     for path in left:
         with contextlib.suppress(OSError):
             os.unlink(path)

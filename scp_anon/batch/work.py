@@ -11,9 +11,11 @@ import errno
 import gc
 import hashlib
 import os
+import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeVar
@@ -39,6 +41,8 @@ _UIDS: Final = frozenset(KEYWORDS)
 _REMEMBERED: Final = 1 << 16  # UIDs and tags that need not be told again
 _HEAD: Final = 1 << 16
 T = TypeVar("T")
+TEMPORARY: Final = re.compile(r"\.\d+-\d+\.tmp")
+"""The names of what is written aside, in the output folder itself."""
 
 Status = Literal["delivered", "filtered", "quarantined", "failed", "skipped"]
 
@@ -151,6 +155,8 @@ class Worker:
         try:
             found = os.stat(file.path)
             size, mtime = found.st_size, found.st_mtime_ns
+            if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")  # to open a pipe waits for somebody who writes
             return self._deidentify(file, Outcome(file.path, "delivered", None, None, size, mtime))
         except Undecodable as undecodable:
             reason, detail = str(undecodable.reason), undecodable.detail
@@ -230,15 +236,24 @@ class Worker:
 
 
 def put(temporary: str, folder: str, place: str) -> None:
-    """Rename a whole file to its place in a folder. Raises OSError."""
-    if place == NAME:
-        raise FileExistsError(errno.EEXIST, "the manifest is there")
+    """Rename a whole file to its place in a folder. Raises OSError, also for a place that is not its own."""
+    if place == NAME or TEMPORARY.fullmatch(place):
+        raise FileExistsError(errno.EEXIST, "the name is one of ours")
     target = f"{folder}/{place}"
+    parent = os.path.dirname(target)
+    if not _is_below(parent, folder):
+        raise OSError(errno.EXDEV, "a link leads out of the output folder")
     try:
         os.rename(temporary, target)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.makedirs(parent, exist_ok=True)
         os.rename(temporary, target)
+
+
+@lru_cache(1024)
+def _is_below(directory: str, folder: str) -> bool:
+    """Whether a directory is really in a folder, or would be: what a link leads to may be an input."""
+    return (os.path.realpath(directory) + os.sep).startswith(os.path.realpath(folder).rstrip(os.sep) + os.sep)
 
 
 def _new_uids(result: Deidentified) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -30,4 +31,6 @@ def write_whole(path: Path, content: Iterable[str], what: str, mode: int = 0o666
             file.writelines(content)
         temporary.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
         raise ConfigError(f"{path}: the {what} cannot be written: {error.strerror}") from None

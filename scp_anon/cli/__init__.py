@@ -1,11 +1,16 @@
 """The command line.
 
-Exit codes: 0 all well; 1 done, but something was quarantined or failed; 2 wrong usage or configuration.
+Exit codes: 0 all well; 1 done, but something was quarantined or failed; 2 wrong usage or configuration, or a run that
+could not go on.
 """
 
 from __future__ import annotations
 
 import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
 
 import typer
 
@@ -65,5 +70,23 @@ def main() -> None:
     try:
         app()
     except ConfigError as error:
-        sys.stderr.write(f"scp-anon: {error}\n")
-        sys.exit(2)
+        _end(str(error))
+    except OSError as error:
+        _end(error.strerror or type(error).__name__)  # its file may be an original, whose name identifies
+    except Exception as error:
+        # A fault of ours: its text, and the lines of a traceback, may hold values.
+        _end(f"unexpected error: {type(error).__name__} at {_place_of(error)}")
+
+
+def _end(why: str) -> NoReturn:
+    with suppress(OSError):
+        sys.stdout.flush()
+    sys.stderr.write(f"scp-anon: {why}\n")
+    sys.exit(2)
+
+
+def _place_of(error: Exception) -> str:
+    """Where it was raised: module and line."""
+    *_, last = traceback.walk_tb(error.__traceback__)
+    frame, line = last
+    return f"{Path(frame.f_code.co_filename).name}:{line}"

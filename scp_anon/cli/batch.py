@@ -12,15 +12,15 @@ import typer
 
 from scp_anon import batch
 from scp_anon.cli.changes import Changes, changed, taking_changes
-from scp_anon.cli.options import Key, Project, key_of
+from scp_anon.cli.options import DEFAULT_KEY, Key, Project, key_of
 from scp_anon.cli.progress import shown
+from scp_anon.cli.written import STANDARD_OUTPUT, check_written
 from scp_anon.deid import ProfileFile, generate_key, previewed, with_audit
 from scp_anon.destinations.fields import LayoutFields
 from scp_anon.destinations.layout import DEFAULT, Layout
 from scp_anon.errors import ConfigError
 
 _BY_SERIES: Final = "{SeriesInstanceUID}/{Modality}.{SOPInstanceUID}.dcm"
-_STANDARD_OUTPUT: Final = Path("-")
 
 
 def keygen(file: Annotated[Path, typer.Argument(help="The key file to make; it must not exist.")]) -> None:
@@ -75,9 +75,9 @@ def deid(
     """De-identify files and folders, by the same engine as the node."""
     place = _layout(layout, by_series, fields)
     files = batch.inputs(paths, output, sample)
-    for written in (quarantine, mapping, report, audit):
-        if written is not None and written != _STANDARD_OUTPUT:
-            _check_apart(written, paths, output)
+    written = {"--quarantine": quarantine, "--report": report, "--mapping": mapping, "--audit": audit}
+    needed = (key or DEFAULT_KEY, Path(changes.profile), fields, *(changes.rules or ()))
+    check_written({**written, "--summary": summary, "--drift": drift}, paths, output, needed)
     settings = _watched(changed(changes), audit, dry_run)
     master, told = key_of(key, not dry_run), (mapping is not None, drift is not None)
     job = batch.Job(master, project, settings, place, output, quarantine, dry_run, *told, fields, once)
@@ -92,7 +92,7 @@ def deid(
             show()
     if summary is not None:
         batch.write_whole(summary, counts.as_json(dry_run), "summary")
-    _end(counts, alarm, dry_run, report == _STANDARD_OUTPUT)
+    _end(counts, alarm, dry_run, report == STANDARD_OUTPUT)
 
 
 def _end(counts: batch.Summary, alarm: batch.Drift | None, dry_run: bool, to_error: bool) -> None:
@@ -132,17 +132,9 @@ def _note(outcome: batch.Outcome, counts: batch.Summary, lines: IO[str] | None, 
         alarm.add(outcome.tags)
 
 
-def _check_apart(folder: Path, paths: list[Path], output: Path) -> None:
-    """Raise ConfigError where what identifies would be put among inputs, or among what is passed on."""
-    for path in paths:
-        batch.check_outside(path, folder, "file or folder")
-    if folder.resolve().is_relative_to(output.resolve()):
-        raise ConfigError(f"{folder}: what identifies must not be inside the output folder {output}")
-
-
 @contextlib.contextmanager
 def _report(path: Path) -> Iterator[IO[str]]:
-    if path == _STANDARD_OUTPUT:
+    if path == STANDARD_OUTPUT:
         yield typer.get_text_stream("stdout")
         return
     with batch.open_private(path, "report") as file:

@@ -12,7 +12,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from scp_anon.batch import Census, Summary, context
+from scp_anon.batch import Census, Summary, context, uninterrupted
 
 _EVERY: Final = 0.1  # seconds
 
@@ -30,7 +30,9 @@ def shown(paths: list[Path], counts: Summary, sample: int | None = None) -> Iter
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[told]}"))
     # Without a thread of its own: this process is going to be forked.
     bar = Progress(*columns, console=console, auto_refresh=False)
-    with closing(Census(paths, context(), sample)) as census, bar:
+    with uninterrupted():
+        counting = Census(paths, context(), sample)
+    with closing(counting) as census, bar:
         task = bar.add_task("de-identifying", total=None, told="")
         last = 0.0
 

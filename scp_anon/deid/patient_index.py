@@ -121,7 +121,10 @@ class PatientIndex:
             raise OSError(errno.ESTALE, "the index of patients has become shorter")
         content = b""
         while len(content) < status.st_size - self._end:
-            content += os.pread(descriptor, status.st_size - self._end - len(content), self._end + len(content))
+            more = os.pread(descriptor, status.st_size - self._end - len(content), self._end + len(content))
+            if not more:
+                raise OSError(errno.ESTALE, "the index of patients has become shorter")
+            content += more
         return content
 
     def _take_over(self, whole: bytes, descriptor: int) -> None:
