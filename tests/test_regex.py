@@ -29,6 +29,10 @@ from tests.test_engine import read
             "(x+x+)+y",
         ),
         *("(a+){11,}", ".*" * 9, "(", "(?P<x", "a**"),
+        # All of them within bounds, but for the ways in which they can be combined.
+        *("^(a{0,10}){0,10}b", "^((a|aa){10}){10}b", "a?" * 30 + "a" * 30),
+        *("^(a?){10}(a?){10}(a?){10}a{30}$", "(a+){9}b"),
+        *("^" + "a{0,10}" * 20 + "b", "(?:(?:a|b|ab){8}){8}c", "(?:(?:a|aa){0,10}){0,10}+b"),
     ],
 )
 def test_refused(pattern: str) -> None:
@@ -50,6 +54,8 @@ def test_refused(pattern: str) -> None:
             "(CT|MR) HEAD",
             "(?=x)y*",
         ),
+        *(r"^(?:\d{1,3}\.){3}\d{1,3}$", r"(\w+ ){3}x", "a?" * 14 + "b", r"(.*)\1\1b"),
+        *("(a|ab|abc|b){6}c", "(?:a{0,10}){0,3}b"),
         *(r"^(?:\d{3}-)?\d{6}$", "a{2,8}(b|c){1,3}", "(?s:.*one.*two.*three.*)", "(?P<first>[^^]*)\\^(?P<last>[^^]*)"),
     ],
 )
