@@ -31,6 +31,7 @@ DATE_FORMATS: Final = ("%Y-%m-%d", "%Y%m%d", "%d.%m.%Y", "%d.%b.%Y", "%d-%b-%Y",
 # Without the names of months, which a language of one's own replaces.
 NUMERIC_FORMATS: Final = tuple(form for form in DATE_FORMATS if "%b" not in form and "%B" not in form)
 _ISO: Final = "%Y-%m-%d"
+_A_DATE: Final = date(2016, 1, 15)
 _SEPARATED: Final = re.compile(r"[^%A-Za-z]")
 
 
@@ -98,7 +99,7 @@ class Variables:
     def __init__(self, sheet: Sheet, wanted: Wanted, people: People, links: Links | None) -> None:
         """Raises ConfigError for a column that there is not, or that is named twice."""
         self._sheet, self._people, self._links = sheet, people, links
-        self._formats, self._months = wanted.date_formats, wanted.months
+        self._formats, self._months = tuple(map(_checked, wanted.date_formats)), wanted.months
         self._person = sheet.column(wanted.person)
         if wanted.serial and links is None:
             raise ConfigError("a serial needs a link list: --links")
@@ -192,6 +193,15 @@ class Variables:
         if self._months is not None and (named := self._months.date(text)):
             return named, _ISO
         raise BadCell("is no date of a known form")
+
+
+def _checked(form: str) -> str:
+    """A form of dates. Raises ConfigError for one that no date can be read by."""
+    try:
+        datetime.strptime(_A_DATE.strftime(form), form)
+    except (ValueError, LookupError, re.error):
+        raise ConfigError(f"{form!r} is no form of dates; must be as %d/%m/%Y") from None
+    return form
 
 
 def deidentify(

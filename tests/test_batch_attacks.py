@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from scp_anon.batch.manifest import NAME
+from tests import samples
 from tests.deid import deid, key_file, tree, write_tree
 from tests.samples import CANARY
 
@@ -126,7 +127,10 @@ def test_folders_in_folders(source: Path) -> None:
         os.chdir("a")
     Path("note").write_text("hello", encoding="utf-8")
     os.chdir(home)
-    done = deid("in", "-o", "out", "--key", "key")
+    try:
+        done = deid("in", "-o", "out", "--key", "key")
+    finally:
+        subprocess.run(["rm", "-r", "in"], check=True)  # pytest cannot
     assert (done.code, done.said.splitlines()[0]) == (0, "6 delivered, 1 filtered")
 
 
@@ -234,3 +238,71 @@ def test_interrupt_while_processes_start(source: Path, monkeypatch: pytest.Monke
     os.close(controller)
     assert b"Traceback" not in said
     assert (process.returncode, b"6 delivered" in said) == (0, True)
+
+
+# ---------------------------------------------------------------------- what others write
+
+
+ESCAPE = "\x1b]0;x\x07"
+
+
+@pytest.fixture
+def strange(source: Path) -> Path:
+    """An image whose values do something to a terminal that takes them as they are."""
+    ds = samples.image()
+    ds.PatientID, ds.OperatorsName = f"{CANARY}{ESCAPE}", [f"A^{ESCAPE}", "B"]
+    path = source / "strange.dcm"
+    path.write_bytes(samples.encoded(ds))
+    return path
+
+
+def test_values_do_nothing_to_a_terminal(strange: Path) -> None:
+    """Nor do those that are asked for: `lookup`, `diff --show-values`."""
+    assert deid(strange, "-o", "out", "--key", "key", "--audit", "audit.db").code == 0
+    value = f"{CANARY}{ESCAPE}"
+    Path("candidates").write_text(value + "\n", encoding="utf-8")
+    (pseudonym,) = (path.name for path in Path("out").iterdir() if path.is_dir())
+    for arguments in (
+        ("lookup", pseudonym, "--audit", "audit.db"),
+        ("lookup", pseudonym, "--candidates", "candidates", "--key", "key"),
+        ("diff", strange, "--key", "key", "--show-values"),
+    ):
+        done = run(*arguments)
+        assert (done.returncode, "\x1b" in done.stdout, f"{CANARY}\\x1b]0;x\\x07" in done.stdout) == (0, False, True)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("{0},a\n{0},b\n", "table.csv:3: this original has another new value above"),
+        ('"{0},a\nX,b\n', "table.csv: cannot be read: not CSV in UTF-8"),
+    ],
+)
+def test_tables_of_two_minds(table: str, said: str, source: Path) -> None:
+    """Two new values for one original, and a quote that never ends and swallows all below: told, and not guessed."""
+    Path("table.csv").write_text("original,new\n" + table.format(f"{CANARY}ACC"), encoding="utf-8")
+    rule = "rules: [{tag: AccessionNumber, action: lookup, file: table.csv}]\n"
+    Path("profile.yaml").write_text(rule, encoding="utf-8")
+    done = deid("in", "-o", "out", "--key", "key", "--profile", "profile.yaml")
+    assert (done.code, said in done.said) == (2, True)
+
+
+@pytest.mark.parametrize("row", [f'"{CANARY},x\nY,z\n', f"{CANARY * 40_000},x\n"], ids=["quote", "long"])
+def test_table_of_patients_that_is_no_csv(row: str, source: Path) -> None:
+    """Likewise."""
+    Path("table.csv").write_text("id,pseudonym\n" + row, encoding="utf-8")
+    Path("profile.yaml").write_text("patients: {scheme: table, file: table.csv}\n", encoding="utf-8")
+    done = deid("in", "-o", "out", "--key", "key", "--profile", "profile.yaml")
+    assert (done.code, "table.csv: cannot be read: not CSV in UTF-8" in done.said) == (2, True)
+
+
+@pytest.mark.parametrize("form", ["%", "%(", "%Y %Y", "%s", "day"])
+def test_forms_that_no_date_has(form: str, source: Path) -> None:
+    """All rows would be left out, or a traceback be all that is said."""
+    Path("table.csv").write_text("id,date\nx,2016-01-15\n", encoding="utf-8")
+    common = ("--person", "id", "--month-year", "date", "--key", "key", "--date-format", form)
+    done = run("variables", "table.csv", "new.csv", *common)
+    if form == "day":
+        assert (done.returncode, done.stderr) == (1, "table.csv:2: column 2: is no date of a known form; left out\n")
+    else:
+        assert (done.returncode, done.stderr) == (2, f"scp-anon: {form!r} is no form of dates; must be as %d/%m/%Y\n")

@@ -88,6 +88,8 @@ def export(
             typer.echo(f"{visible(str(path))}: frame {number} of {pictures.count}")
     except FileExistsError as error:
         raise ConfigError(f"{error.filename}: a file is there already") from None
+    except MemoryError:
+        _refuse(Path(file), "its frames are too large for this machine")
     except (picture.NoPicture, Undecodable, OSError) as error:
         _refuse(Path(file), _why(error))
 

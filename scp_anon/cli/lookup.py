@@ -15,6 +15,7 @@ from scp_anon.deid.identity import Identity
 from scp_anon.deid.lookup import matches
 from scp_anon.deid.profile import Profile
 from scp_anon.errors import ConfigError
+from scp_anon.harmless import visible
 from scp_anon.version import VERSION
 
 _WARNING = "this identifies people: what is printed is confidential, and so is the file it goes to"
@@ -54,7 +55,7 @@ def lookup(
 
 def _in_audit(path: Path, value: str, reverse: bool) -> Iterator[str]:
     for row in rows_of(path, value, reverse):
-        yield "\t".join((row.new if reverse else row.original, row.attribute, row.project))
+        yield "\t".join(map(visible, (row.new if reverse else row.original, row.attribute, row.project)))
 
 
 def _among(compiled: tuple[Profile, Identity], value: str, path: Path) -> Iterator[str]:
@@ -63,7 +64,7 @@ def _among(compiled: tuple[Profile, Identity], value: str, path: Path) -> Iterat
         with path.open(encoding="utf-8-sig") as file:
             originals = (stripped for line in file if (stripped := line.strip(" \r\n")))
             for match in matches(profile, identity, value, originals):
-                yield f"{match.candidate}\t{match.kind}\t{identity.project}"
+                yield "\t".join(map(visible, (match.candidate, match.kind, identity.project)))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', 'not UTF-8')}") from None
 

@@ -18,6 +18,7 @@ from scp_anon.deid.settings import pixel_rules_text
 from scp_anon.dicom.dictionary import keyword_of
 from scp_anon.documents import Document, read
 from scp_anon.errors import ConfigError, Filtered, Undecodable
+from scp_anon.harmless import visible
 
 _HIDDEN = "***"
 _RULE = re.compile(r"; rule (\d+)$")
@@ -92,7 +93,7 @@ def _print(found: Iterable[Difference], show_values: bool, everything: bool) -> 
     for each in found:
         if each.fate == "kept" and not everything:
             continue
-        before, after = (each.before, each.after) if show_values else (_HIDDEN, _HIDDEN)
+        before, after = map(visible, (each.before, each.after) if show_values else (_HIDDEN, _HIDDEN))
         values = {"changed": f": {before} -> {after}", "added": f": {after}", "kept": f": {after}"}
         shown = values.get(each.fate, f": {before}") if show_values or each.fate == "changed" else ""
         typer.echo(f"{each.path}{each.tag} {each.keyword} {each.vr} {each.fate}{shown}")

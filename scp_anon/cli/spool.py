@@ -16,6 +16,7 @@ from scp_anon import config
 from scp_anon.cli.node import ConfigFile
 from scp_anon.deid import PIXELS_SEEN, load_key
 from scp_anon.errors import ConfigError
+from scp_anon.harmless import visible
 from scp_anon.inspection import Inspection
 from scp_anon.places import Entry
 from scp_anon.sealing import Seal, is_sealed
@@ -164,7 +165,7 @@ def _show(data_set: Dataset, show_values: bool, indent: str) -> None:
     """Print the elements of a data set and its items."""
     for element in data_set:
         length = len(element.value) if element.VR == "SQ" else element.VM
-        value = f"  {element.repval}" if show_values and element.VR != "SQ" else ""
+        value = f"  {visible(str(element.repval))}" if show_values and element.VR != "SQ" else ""
         typer.echo(f"{indent}{element.tag} {element.VR} {element.keyword or '-'} {length}{value}")
         if element.VR == "SQ":
             for item in element.value:

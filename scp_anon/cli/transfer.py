@@ -16,6 +16,7 @@ from scp_anon.dicom.uids import transfer_syntaxes
 from scp_anon.dicom.values import read_values
 from scp_anon.errors import AssociationError, ConfigError, Undecodable
 from scp_anon.filesystem import opened
+from scp_anon.harmless import visible
 from scp_anon.network.association import Context
 from scp_anon.network.negotiation import MAXIMUM_CONTEXTS
 from scp_anon.network.scu import VERIFICATION_CONTEXT, Peer, Requestor
@@ -117,13 +118,13 @@ def _send(peer: Peer, batch: list[Path], stored: list[Path]) -> None:
     with Requestor(peer, islice(contexts, MAXIMUM_CONTEXTS)) as requestor:
         for path, (meta, start) in readable:
             if not requestor.accepts(Context(meta.sop_class_uid, meta.transfer_syntax_uid)):
-                typer.echo(f"{path}: no accepted presentation context", err=True)
+                typer.echo(f"{visible(str(path))}: no accepted presentation context", err=True)
                 continue
             status = requestor.store(path, meta, start)
             if status in (0, 0xB000, 0xB006, 0xB007):
                 stored.append(path)
             else:
-                typer.echo(f"{path}: status {status:04X}H", err=True)
+                typer.echo(f"{visible(str(path))}: status {status:04X}H", err=True)
 
 
 def _announced(path: Path) -> tuple[FileMeta, int] | None:
@@ -141,10 +142,10 @@ def _announced(path: Path) -> tuple[FileMeta, int] | None:
                 meta = meta._replace(**uids)
     except (Undecodable, Irregular, KeyError, UnicodeDecodeError, OSError) as error:
         reason = str(error) if isinstance(error, Undecodable) else type(error).__name__
-        typer.echo(f"{path}: cannot be sent: {reason}", err=True)
+        typer.echo(f"{visible(str(path))}: cannot be sent: {reason}", err=True)
         return None
     if not meta.sop_class_uid or not meta.sop_instance_uid:
-        typer.echo(f"{path}: cannot be sent: it has no SOP class or instance UID", err=True)
+        typer.echo(f"{visible(str(path))}: cannot be sent: it has no SOP class or instance UID", err=True)
         return None
     return meta, start
 

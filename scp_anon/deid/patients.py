@@ -207,9 +207,14 @@ def _read(path: Path, by_issuer: bool) -> dict[str, tuple[bytes, bytes]]:
     """The rows of a table. Raises ConfigError, which names the line and never what is in it."""
     try:
         content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', 'not UTF-8')}") from None
-    reader = csv.DictReader(io.StringIO(content))
+        return _rows(path, csv.DictReader(io.StringIO(content), strict=True), by_issuer)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        why = getattr(error, "strerror", None) or "not CSV in UTF-8"
+        raise ConfigError(f"{path}: cannot be read: {why}") from None
+
+
+def _rows(path: Path, reader: csv.DictReader[str], by_issuer: bool) -> dict[str, tuple[bytes, bytes]]:
+    """The rows of an open table. Raises ConfigError and csv.Error."""
     if not {"id", "pseudonym"} <= set(reader.fieldnames or ()):
         raise ConfigError(f"{path}:1: must have the columns id and pseudonym")
     rows: dict[str, tuple[bytes, bytes]] = {}

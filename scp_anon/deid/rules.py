@@ -187,7 +187,7 @@ def read_lookup(path: Path, matching: Matching = "equals") -> dict[str, str]:
     rows: dict[str, str] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, strict=True)
             if not {"original", "new"} <= set(reader.fieldnames or ()):
                 raise ConfigError(f"{path}:1: must have the columns original and new")
             for row in reader:
