@@ -9,9 +9,11 @@ import subprocess
 import sys
 import termios
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from scp_anon import Deidentifier
 from scp_anon.batch.manifest import NAME
 from tests import samples
 from tests.deid import deid, key_file, tree, write_tree
@@ -152,6 +154,24 @@ def test_what_is_no_file(source: Path) -> None:
     os.mkfifo("in/pipe")
     Path("in/zero").symlink_to("/dev/zero")
     assert deid("in", "-o", "out", "--key", "key").said == "6 delivered\n"
+
+
+@pytest.mark.parametrize("layout", ["mirror", "{PatientID}/{n}.dcm"])
+def test_input_that_changes(layout: str, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is read: what was made of it is of neither version, and not passed on."""
+    mapped = Deidentifier.mapped
+
+    def meddling(self: Deidentifier, *arguments: Any, **others: Any) -> Any:
+        result = mapped(self, *arguments, **others)
+        if Path("in/p0/0.dcm").stat().st_size < 10_000:
+            with Path("in/p0/0.dcm").open("ab") as file:
+                file.write(bytes(10_000))
+        return result
+
+    monkeypatch.setattr(Deidentifier, "mapped", meddling)
+    done = deid("in/p0/0.dcm", "-o", "out", "--layout", layout, "--key", "key", "--processes", "1")
+    assert (done.code, done.said) == (1, "1 failed\n  1 changed while it was read\n")
+    assert not tree(Path("out"))
 
 
 # ---------------------------------------------------------------------- trouble

@@ -198,6 +198,7 @@ class Worker:
                 result = self._deidentifier.mapped(buffer, copy)
                 outcome = self._placed(file, self._with_content(outcome, buffer, mapped), buffer, result)
                 result.write(descriptor)
+            _check_unchanged(outcome)
             if self.is_numbered or self._job.once:
                 return outcome._replace(temporary=temporary)
             put(temporary, self._output, self._job.placed(outcome, None))
@@ -233,6 +234,17 @@ class Worker:
             if each not in self._told:
                 self._told.add(each)
                 yield each
+
+
+def _check_unchanged(outcome: Outcome) -> None:
+    """Raise OSError where an input is not what it was when it was begun with.
+
+    A copy of it may not have come to its end; and of a large one the parts that stay are copied after the scan.
+    """
+    with contextlib.suppress(FileNotFoundError):  # it was read as a whole, and there may be no other chance
+        found = os.stat(outcome.source)
+        if (found.st_size, found.st_mtime_ns) != (outcome.size, outcome.mtime_ns):
+            raise OSError(errno.EBUSY, "changed while it was read")
 
 
 def put(temporary: str, folder: str, place: str) -> None:
