@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import stat
 import subprocess
 import sys
 import termios
@@ -94,6 +95,12 @@ def test_two_reports_in_one_place(source: Path) -> None:
     """The second would replace the first."""
     done = deid("in", "-o", "out", "--key", "key", "--report", "told", "--mapping", "./told")
     assert (done.code, done.said) == (2, "--mapping: told: is --report")
+
+
+def test_known_attributes_are_for_their_owner(source: Path) -> None:
+    """Private creators are among them, which may be any text."""
+    assert deid("in", "-o", "out", "--key", "key", "--drift", "known").code == 0
+    assert stat.S_IMODE(Path("known").stat().st_mode) == 0o600
 
 
 # ---------------------------------------------------------------------- names

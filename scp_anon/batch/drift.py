@@ -1,6 +1,7 @@
 """The alarm for attributes that were never seen before: what a new device or program sends is looked at by somebody.
 
-The file of those that are known has a line for each: tag and keyword; of private ones group, offset and creator.
+The file of those that are known has a line for each: tag and keyword; of private ones group, offset and creator. A
+creator is a value of the original, and nobody knows what all devices put there: the file is for its owner's eyes only.
 """
 
 from __future__ import annotations
@@ -36,4 +37,4 @@ class Drift:
         """Write down that all are known from now on. Raises ConfigError."""
         if self.new:
             lines = (f"{name}\n" for name in sorted(self._known | self.new))
-            write_whole(self._path, lines, "file of known attributes")
+            write_whole(self._path, lines, "file of known attributes", 0o600)
