@@ -46,6 +46,7 @@ class Reason(StrEnum):
     CANNOT_BE_UNSEALED = "cannot-be-unsealed"
     UNEXPECTED_ERROR = "unexpected-error"
     UNKNOWN_ROUTE = "unknown-route"
+    DUPLICATE_UID = "duplicate-uid"
     TOO_MANY_ATTEMPTS = "too-many-attempts"
     REFUSED_BY_DESTINATION = "refused-by-destination"
     NOT_COMMITTED = "not-committed"

@@ -236,21 +236,26 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # The manifest is written more often than it would be, so that there is something in it when the run is killed; and
-# stable storage is not waited for, as nobody takes the power away.
+# stable storage is not waited for, as nobody takes the power away. A run that is to be killed is slow, so as not to be
+# done before.
 _RUN = """
+import os, time
 from scp_anon.batch import manifest
+from scp_anon.batch.work import Worker
 from scp_anon.cli import main
 manifest._EVERY = 0.05
 manifest._sync_file_system = lambda descriptor: None
+outcome, pause = Worker.outcome, float(os.environ["PAUSE"])
+Worker.outcome = lambda worker, file: time.sleep(pause) or outcome(worker, file)
 main()
 """
 
 
-def start(source: Path, out: Path, key: Path, layout: str, *more: str) -> subprocess.Popen[bytes]:
-    """A run in two processes."""
+def start(source: Path, out: Path, key: Path, layout: str, *more: str, pause: float = 0) -> subprocess.Popen[bytes]:
+    """A run in two processes; `pause`: seconds before each file."""
     options = ["--key", key, "--layout", layout, "--processes", "2", "--resume", "--summary", f"{out}.json", *more]
     command = [sys.executable, "-c", _RUN, "deid", source, "-o", out, *options]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PAUSE": str(pause)}
     return subprocess.Popen(
         list(map(str, command)), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -284,9 +289,9 @@ def test_killed_and_resumed(layout: str, tmp_path: Path) -> None:
     assert len(expected) > 1400
     chance = random.Random(layout)  # noqa: S311 - when to kill is no secret
     kills = 0
-    for _ in range(4):
+    for _ in range(3):
         begun = count(out)
-        process = start(source, out, key, layout)
+        process = start(source, out, key, layout, pause=0.004)
         while process.poll() is None and count(out) <= begun:
             time.sleep(0.01)
         time.sleep(chance.uniform(0, 0.1))

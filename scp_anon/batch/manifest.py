@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import hashlib
 import hmac
 import json
 import os
@@ -71,7 +72,8 @@ class Names:
 class Manifest:
     """The manifest of an output folder, open for one run.
 
-    Its index is a temporary data base, so that memory stays flat: what is finished, and the numbers that were given.
+    Its index is a temporary data base, so that memory stays flat: what is finished, the numbers that were given, and
+    whose output has which place.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Manifest:
             "CREATE TABLE done (source BLOB PRIMARY KEY, size, mtime, status, place, n, content) WITHOUT ROWID"
         )
         self._index.execute("CREATE TABLE numbers (place BLOB PRIMARY KEY, n) WITHOUT ROWID")
+        self._index.execute("CREATE TABLE holders (place BLOB PRIMARY KEY, source BLOB) WITHOUT ROWID")
         self._descriptor: int | None = None
         try:
             self._open(head, resume, writes)
@@ -151,6 +154,7 @@ class Manifest:
                     if end:
                         done = Done(*content[1:])
                         self._remember(bytes.fromhex(content[0]), done)
+                        self._hold(bytes.fromhex(content[0]), done)
                         self._loaded(content[0], done)
                     else:
                         _check_head(self._folder, content, head)
@@ -166,6 +170,15 @@ class Manifest:
                 "INSERT INTO numbers VALUES (?, ?) ON CONFLICT DO UPDATE SET n = max(n, excluded.n)",
                 (os.fsencode(done.place or ""), done.number),
             )
+
+    def _hold(self, source: bytes, done: Done) -> None:
+        if done.status == "delivered" and done.place is not None and done.number is None:
+            self._index.execute("INSERT OR IGNORE INTO holders VALUES (?, ?)", (_key(done.place), source))
+
+    def is_held_by_another(self, path: str, place: str) -> bool:
+        """Whether a place without a number is that of the output of another source than the one at `path`."""
+        row = self._index.execute("SELECT source FROM holders WHERE place = ?", (_key(place),)).fetchone()
+        return row is not None and row[0] != bytes.fromhex(self._names.of(path))
 
     def find(self, path: str) -> Done | None:
         """What has become of the source at `path`, if it is finished."""
@@ -187,6 +200,7 @@ class Manifest:
         source = self._names.of(path)
         if done.number is not None:
             self._remember(bytes.fromhex(source), done)
+        self._hold(bytes.fromhex(source), done)
         if self._descriptor is None:
             return
         self._pending.append(_line([source, *(done if done.content is not None else done[:-1])]))
@@ -220,6 +234,11 @@ class Manifest:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _key(place: str) -> bytes:
+    """What stands for a place in the index, which is the smaller by it."""
+    return hashlib.blake2b(os.fsencode(place), digest_size=16).digest()
 
 
 def _line(content: object) -> str:

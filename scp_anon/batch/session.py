@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import os
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from scp_anon.batch.pool import run
 from scp_anon.batch.report import QuarantineFolder
 from scp_anon.batch.work import MIRROR, TEMPORARY, Job, Outcome, Worker, put
 from scp_anon.destinations.layout import FOLDER, filled
-from scp_anon.errors import ConfigError
+from scp_anon.errors import ConfigError, Reason
 
 _FINISHED: Final = ("delivered", "filtered")
 
@@ -151,6 +152,9 @@ def _settled(job: Job, manifest: Manifest, contents: Contents | None, outcome: O
         output = job.placed(outcome, number)
     try:
         if outcome.temporary is not None and output is not None:
+            is_anothers = number is None and place is not None and manifest.is_held_by_another(outcome.source, place)
+            if is_anothers and _differs(outcome.temporary, f"{job.output}/{output}"):
+                return _set_aside(outcome)
             put(outcome.temporary, str(job.output), output)
     except OSError as error:
         return outcome._replace(status="failed", output=None, reason=error.strerror)
@@ -161,11 +165,30 @@ def _settled(job: Job, manifest: Manifest, contents: Contents | None, outcome: O
     return outcome._replace(output=output, temporary=None)
 
 
+def _differs(temporary: str, there: str) -> bool:
+    """Whether an output is another one than that which is in its place. Raises OSError."""
+    try:
+        return not filecmp.cmp(temporary, there, shallow=False)
+    except FileNotFoundError:
+        return False  # somebody has taken it away: the place is free
+
+
+def _set_aside(outcome: Outcome) -> Outcome:
+    """Quarantine what would replace the output of an input that came before it."""
+    _remove(outcome.temporary)
+    aside = outcome._replace(status="quarantined", output=None, temporary=None, reason=str(Reason.DUPLICATE_UID))
+    return Worker.current.set_aside(aside)
+
+
+def _remove(temporary: str | None) -> None:
+    if temporary is not None:
+        with contextlib.suppress(OSError):  # what is left is removed at the end
+            os.unlink(temporary)
+
+
 def _skipped(manifest: Manifest, outcome: Outcome) -> Outcome:
     """Leave out what has the content of one that is finished, and note that."""
-    if outcome.temporary is not None:
-        with contextlib.suppress(OSError):  # what is left is removed at the end
-            os.unlink(outcome.temporary)
+    _remove(outcome.temporary)
     manifest.add(outcome.source, Done(outcome.size, outcome.mtime_ns, "skipped", None, None, outcome.content))
     return outcome._replace(status="skipped", output=None, reason=SAME_CONTENT, temporary=None)
 

@@ -1,7 +1,8 @@
 """One file through the engine, in one of the processes of a run.
 
 The input is never changed. An output is written aside and renamed into its place, so that what is there is whole.
-Where the place has a number to be given, it stays aside, and the parent process renames it.
+Only in a mirror is the place that of this input alone. Anywhere else it stays aside, and the parent process renames it:
+in the order of the inputs, so that it is the same in each run which of two comes first.
 """
 
 from __future__ import annotations
@@ -199,7 +200,7 @@ class Worker:
                 outcome = self._placed(file, self._with_content(outcome, buffer, mapped), buffer, result)
                 result.write(descriptor)
             _check_unchanged(outcome)
-            if self.is_numbered or self._job.once:
+            if self._job.layout != MIRROR or self._job.once:
                 return outcome._replace(temporary=temporary)
             put(temporary, self._output, self._job.placed(outcome, None))
         except BaseException:
