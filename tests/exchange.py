@@ -16,6 +16,14 @@ FILES = {
     "dicom-pseudon": "dicom-pseudon-white-list.csv",
     "ctp": "ctp.script",
 }
+PRIVATE = "private: with us it needs its creator (private: CREATOR); without a rule it is removed"
+OURS = "what becomes of it is not up to rules with us: scp-anon itself says it in every result"
+META = "File Meta Information is written anew with us, whatever it was"
+SHIFT = {"action": "shift-date", "otherwise": "empty"}
+PSEUDONYM = [
+    {"tag": "PatientID", "action": "pseudonym"},
+    {"tag": "PatientName", "action": "replace", "value": "{PatientID}"},
+]
 
 
 def imported(kind: str, name: str = "") -> Imported:

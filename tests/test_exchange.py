@@ -14,19 +14,24 @@ from hypothesis import strategies as st
 from scp_anon import ConfigError, Deidentifier
 from scp_anon.exchange import KINDS, export_mmiv, import_rules, regex_tag_change, tag_change
 from tests import samples
-from tests.exchange import DATA, FILES, imported, of, rules_of, told, without_rules
+from tests.exchange import (
+    DATA,
+    FILES,
+    META,
+    OURS,
+    PRIVATE,
+    PSEUDONYM,
+    SHIFT,
+    imported,
+    of,
+    rules_of,
+    told,
+    without_rules,
+)
 from tests.profiles import result as result_of
 
 NO_ROW = "must have 4 to 6 texts: group and element in hexadecimal digits, name, action, flag, createIfMissing"
 SECOND_OF_CTP = '<e en="T" t="00081010" n="b">@remove()</e></script>'
-PRIVATE = "private: with us it needs its creator (private: CREATOR); without a rule it is removed"
-OURS = "what becomes of it is not up to rules with us: scp-anon itself says it in every result"
-META = "File Meta Information is written anew with us, whatever it was"
-SHIFT = {"action": "shift-date", "otherwise": "empty"}
-PSEUDONYM = [
-    {"tag": "PatientID", "action": "pseudonym"},
-    {"tag": "PatientName", "action": "replace", "value": "{PatientID}"},
-]
 
 
 # ---------------------------------------------------------------- mmiv

@@ -7,16 +7,7 @@ from pathlib import Path
 import pytest
 
 from scp_anon import ConfigError
-from tests.exchange import imported, of, rules_of, script, told, without_rules
-
-PRIVATE = "private: with us it needs its creator (private: CREATOR); without a rule it is removed"
-OURS = "what becomes of it is not up to rules with us: scp-anon itself says it in every result"
-META = "File Meta Information is written anew with us, whatever it was"
-SHIFT = {"action": "shift-date", "otherwise": "empty"}
-PSEUDONYM = [
-    {"tag": "PatientID", "action": "pseudonym"},
-    {"tag": "PatientName", "action": "replace", "value": "{PatientID}"},
-]
+from tests.exchange import META, OURS, PRIVATE, PSEUDONYM, SHIFT, imported, of, rules_of, script, told, without_rules
 
 
 def test_ctp_settings() -> None:

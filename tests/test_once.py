@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -19,9 +17,8 @@ from scp_anon.batch.manifest import NAME
 from scp_anon.filesystem import opened
 from tests import samples
 from tests.deid import deid, key_file, tree, write_tree
-from tests.harness import eventually
 from tests.samples import CANARY
-from tests.test_resume import children, count, start
+from tests.test_resume import kill_again_and_again, start
 
 RENAMED = "{Folder}/{SOPInstanceUID}.dcm"
 LAYOUTS = ("{SOPInstanceUID}.dcm", "mirror", "{PatientID}/{n}.dcm", RENAMED, "{Folder}/{n}.dcm")
@@ -222,20 +219,7 @@ def test_killed_and_resumed(layout: str, tmp_path: Path) -> None:
     assert start(source, undisturbed, key, layout, "--once").wait() == 0
     expected = tree(undisturbed)
     assert len(expected) == len({path.read_bytes() for path in source.rglob("*.dcm")}) >= 300
-    chance = random.Random(layout)  # noqa: S311 - when to kill is no secret
-    kills = 0
-    for _ in range(3):
-        begun = count(out)
-        process = start(source, out, key, layout, "--once", pause=0.004)
-        while process.poll() is None and count(out) <= begun:
-            time.sleep(0.01)
-        time.sleep(chance.uniform(0, 0.1))
-        workers = children(process.pid)
-        kills += process.poll() is None
-        process.kill()
-        process.wait()
-        eventually(lambda workers=workers: not any(Path(f"/proc/{pid}").exists() for pid in workers))  # type: ignore[misc]  # bound now
-    assert kills > 1
+    kill_again_and_again(source, out, key, layout, "--once")
     assert start(source, out, key, layout, "--once").wait() == 0
     assert tree(out) == expected
     summary = json.loads(Path(f"{out}.json").read_text())

@@ -272,6 +272,24 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in path.read_text().split()] if path.exists() else []
 
 
+def kill_again_and_again(source: Path, out: Path, key: Path, layout: str, *more: str) -> None:
+    """Begin a run, or go on with it, three times, and have it killed in the middle."""
+    chance = random.Random(layout)  # noqa: S311 - when to kill is no secret
+    kills = 0
+    for _ in range(3):
+        begun = count(out)
+        process = start(source, out, key, layout, *more, pause=0.004)
+        while process.poll() is None and count(out) <= begun:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.1))
+        workers = children(process.pid)
+        kills += process.poll() is None
+        process.kill()
+        process.wait()
+        eventually(lambda workers=workers: not any(Path(f"/proc/{pid}").exists() for pid in workers))  # type: ignore[misc]  # bound now
+    assert kills > 1
+
+
 @pytest.mark.parametrize("layout", ["{PatientID}/{SOPInstanceUID}.dcm", NUMBERED])
 def test_killed_and_resumed(layout: str, tmp_path: Path) -> None:
     """Killed in the middle, again and again, and resumed: the tree is that of a run that nobody disturbed."""
@@ -287,20 +305,7 @@ def test_killed_and_resumed(layout: str, tmp_path: Path) -> None:
     assert process.wait() == 0
     expected = tree(undisturbed)
     assert len(expected) > 1400
-    chance = random.Random(layout)  # noqa: S311 - when to kill is no secret
-    kills = 0
-    for _ in range(3):
-        begun = count(out)
-        process = start(source, out, key, layout, pause=0.004)
-        while process.poll() is None and count(out) <= begun:
-            time.sleep(0.01)
-        time.sleep(chance.uniform(0, 0.1))
-        workers = children(process.pid)
-        kills += process.poll() is None
-        process.kill()
-        process.wait()
-        eventually(lambda workers=workers: not any(Path(f"/proc/{pid}").exists() for pid in workers))  # type: ignore[misc]  # bound now
-    assert kills > 1
+    kill_again_and_again(source, out, key, layout)
     assert start(source, out, key, layout).wait() == 0
     assert json.loads(Path(f"{out}.json").read_text())["skipped"] > 0
     assert tree(out) == expected

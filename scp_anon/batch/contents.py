@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hmac
 import os
-import sqlite3
 from pathlib import Path
 from typing import Final
 
+from scp_anon.batch.scratch import scratch
 from scp_anon.dicom.finding import Buffer
 
 SAME_CONTENT: Final = "same-content"
@@ -42,12 +42,7 @@ class Contents:
         """`folder`: that of the outputs. `writes`: False where there are none, as in a dry run."""
         self._folder = folder
         self._writes = writes
-        self._index = sqlite3.connect("")
-        self._index.execute("PRAGMA journal_mode = OFF")
-        self._index.execute("PRAGMA cache_size = -512")  # KiB
-        self._index.execute(
-            "CREATE TABLE contents (content BLOB PRIMARY KEY, source BLOB, output BLOB, is_new) WITHOUT ROWID"
-        )
+        self._index = scratch("contents (content BLOB PRIMARY KEY, source BLOB, output BLOB, is_new)")
         self._index.execute("CREATE INDEX by_source ON contents (source)")
         self._index.execute("CREATE INDEX by_output ON contents (output)")
 

@@ -16,6 +16,7 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from scp_anon.batch.scratch import scratch
 from scp_anon.errors import ConfigError
 
 _IN_MEMORY: Final = 4096  # names of one folder
@@ -155,11 +156,8 @@ def _sample(entries: Iterable[tuple[bytes, bool]], size: int, place: str) -> Ite
 
 def _sorted(entries: Iterator[tuple[bytes, bool]]) -> Iterator[tuple[bytes, bool]]:
     """More names than are to be in memory, in their order: by a temporary file that nobody else can open."""
-    database = sqlite3.connect("")
+    database = scratch("entries (name BLOB PRIMARY KEY, is_folder)")
     try:
-        database.execute("PRAGMA journal_mode = OFF")
-        database.execute("PRAGMA cache_size = -512")  # KiB
-        database.execute("CREATE TABLE entries (name BLOB PRIMARY KEY, is_folder) WITHOUT ROWID")
         database.executemany("INSERT INTO entries VALUES (?, ?)", entries)
     except BaseException:
         database.close()

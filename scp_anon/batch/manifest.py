@@ -26,6 +26,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from scp_anon.batch.scratch import scratch
 from scp_anon.errors import ConfigError
 from scp_anon.filesystem import sync_directory
 
@@ -97,14 +98,11 @@ class Manifest:
         self._loaded = loaded
         self._pending: list[str] = []
         self._sync_at = time.monotonic() + _EVERY
-        self._index = sqlite3.connect("")
-        self._index.execute("PRAGMA journal_mode = OFF")
-        self._index.execute("PRAGMA cache_size = -512")  # KiB
-        self._index.execute(
-            "CREATE TABLE done (source BLOB PRIMARY KEY, size, mtime, status, place, n, content) WITHOUT ROWID"
+        self._index = scratch(
+            "done (source BLOB PRIMARY KEY, size, mtime, status, place, n, content)",
+            "numbers (place BLOB PRIMARY KEY, n)",
+            "holders (place BLOB PRIMARY KEY, source BLOB)",
         )
-        self._index.execute("CREATE TABLE numbers (place BLOB PRIMARY KEY, n) WITHOUT ROWID")
-        self._index.execute("CREATE TABLE holders (place BLOB PRIMARY KEY, source BLOB) WITHOUT ROWID")
         self._descriptor: int | None = None
         try:
             self._open(head, resume, writes)

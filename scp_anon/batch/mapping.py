@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
 from scp_anon.batch.originals import KEYWORDS
+from scp_anon.batch.scratch import scratch
 from scp_anon.batch.writing import open_private, write_whole
 from scp_anon.errors import ConfigError
 
@@ -25,10 +25,7 @@ class Mapping:
         """`resume`: with those that are in the file already. Raises ConfigError."""
         self._path = path
         self._part = path.with_name(f"{path.name}.part")
-        self._index = sqlite3.connect("")
-        self._index.execute("PRAGMA journal_mode = OFF")
-        self._index.execute("PRAGMA cache_size = -512")  # KiB
-        self._index.execute("CREATE TABLE uids (kind, old, new, PRIMARY KEY (kind, old)) WITHOUT ROWID")
+        self._index = scratch("uids (kind, old, new, PRIMARY KEY (kind, old))")
         if resume:
             for pair in chain(self._whole(), self._begun()):
                 self._index.execute("INSERT OR REPLACE INTO uids VALUES (?, ?, ?)", pair)
