@@ -43,10 +43,14 @@ Custom: TypeAlias = "Callable[[Attribute], str | bytes | Verdict]"
 _TEXTS = CHARACTER_SET_VRS | frozenset("AE AS CS DA DS DT IS TM UI UR".split())
 
 
-def custom_rule(tag: int, vr: str, function: Custom) -> Rule:
-    """The rule that asks `function` for the new value; what it raises comes out of the engine."""
+def custom_rule(tag: int, vr: str, function: Custom, broken: int) -> Rule:
+    """The rule that asks `function` for the new value; what it raises comes out of the engine.
+
+    `broken`: the bits of the options that promise to clean the attribute. What the function keeps nobody knows.
+    """
+    done = actions.WEAKENED | broken
     choices = {
-        Verdict.KEEP: actions.keep(actions.WEAKENED),
+        Verdict.KEEP: actions.keep(done),
         Verdict.REMOVE: REMOVE,
         Verdict.EMPTY: actions.empty(tag, vr),
     }
@@ -65,7 +69,7 @@ def custom_rule(tag: int, vr: str, function: Custom) -> Rule:
         encoded = _encoded(said, vr, scope)
         if vr in DATES:
             actions.note_date(scope, original, encoded)
-        return Rule(vr, lambda scope, value: encoded, done=actions.WEAKENED)
+        return Rule(vr, lambda scope, value: encoded, done=done)
 
     return Rule("UN", choose=choose, descends=True)
 

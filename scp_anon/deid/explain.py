@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
+from scp_anon.deid.actions import Rule
 from scp_anon.deid.allow_list import NEEDED, NOT_LISTED
 from scp_anon.deid.chain import OURS, Step
 from scp_anon.deid.profile import Profile
@@ -109,7 +110,13 @@ def of_attribute(profile: Profile, tag: int) -> Iterator[Line]:
         yield Line(*name, action, origin, "")
     else:
         for step in profile.chain.steps(tag):
-            yield Line(*name, _said(step, tag), step.decided.origin, _when(step))
+            yield Line(*name, _said(step, tag), step.decided.origin + _broken(profile, step.decided.rule), _when(step))
+
+
+def _broken(profile: Profile, rule: Rule) -> str:
+    """What to tell of a rule that keeps more than options promise."""
+    options = ", ".join(profile.promises.names(rule.done | (rule.otherwise.done if rule.otherwise is not None else 0)))
+    return f"; may keep more than {options}, which is not claimed then" if options else ""
 
 
 def plain_actions(profile: Profile) -> Iterator[tuple[int, str, str]]:

@@ -28,6 +28,7 @@ from scp_anon.deid.offsets import Offsets
 from scp_anon.deid.patient_index import Sequential
 from scp_anon.deid.patients import Fixed, Hashed, Patients, Table
 from scp_anon.deid.private import PRIVATE_DATA_ELEMENT_CHARACTERISTICS, PrivateRules
+from scp_anon.deid.promises import Promises
 from scp_anon.deid.rules import DATES, Rulebook
 from scp_anon.deid.settings import ALLOW_LIST, BASIC, FixedPatients, HashedPatients, ProfileFile, SequentialPatients
 from scp_anon.deid.standard_rules import (
@@ -92,9 +93,10 @@ class Profile:
         self.tool = Scheme(settings.uids.old_style) if settings.uids.scheme == "mmiv" else None
         self.cleaner = self._text_cleaner() if _CLEANING & set(settings.options) else None
         self.standard = (allow_list_rules if self.is_allow_list else standard_rules)(self._options())
+        self.promises = Promises(self._options(), self.standard)
         self.own = tuple(self._own_rules())
         self._has_functions = bool(custom)
-        self.chain = Chain(self.standard, self.own, dict(_functions(custom)))
+        self.chain = Chain(self.standard, self.own, dict(_functions(custom, self.promises)))
         self.created = self._created()
         self.private = self._private_rules()
         self.facts = FACTS | {STUDY_INSTANCE_UID} | self._fact_tags()
@@ -137,7 +139,7 @@ class Profile:
     def rulebook(self, settings: ProfileFile) -> Rulebook:
         """What makes the rules of a profile file."""
         variables = {**settings.variables, "project": self.identity.project}
-        return Rulebook(variables, self.offsets, self._cleaner_of_rules, self.tool)
+        return Rulebook(variables, self.offsets, self._cleaner_of_rules, self.tool, self.promises)
 
     def _own_rules(self) -> list[Own]:
         book = self.rulebook(self.settings)
@@ -209,12 +211,19 @@ class Profile:
         return {tag: actions.at_top_level(rule, inside) for tag, rule in rules.items()}
 
     def _method_codes(self) -> Callable[[Instance], Rule]:
-        """The codes of CID 7050 for what was really done to an instance, behind those of earlier de-identifications."""
-        names = self.settings.options
+        """The codes of CID 7050 for what was really done to an instance, behind those of earlier de-identifications.
+
+        An option is claimed if it was used, and if no rule of the project kept more than it promises.
+        """
+        options = self._options()
 
         @lru_cache(1024)
         def rule(done: int) -> Rule:
-            used: list[str] = [name for i, name in enumerate(names) if done & actions.FIRST_OPTION << i]
+            used = [
+                name
+                for i, name in enumerate(options.names)
+                if done & actions.FIRST_OPTION << i and not done & options.broken(name)
+            ]
             if not done & actions.WEAKENED:
                 used.insert(0, BASIC)
             items = tuple(sorted(map(_method_code, used)))
@@ -249,13 +258,14 @@ def probe(settings: ProfileFile) -> Profile:
     return Profile(settings.model_copy(update={"variables": variables}), Identity(bytes(KEY_BYTES), ""), "")
 
 
-def _functions(custom: Mapping[str, Custom]) -> Iterator[tuple[int, Step]]:
+def _functions(custom: Mapping[str, Custom], promises: Promises) -> Iterator[tuple[int, Step]]:
     for name, function in custom.items():
         target = parse_target(str(name))
         for tag in target.tags:
             if tag in OURS:
                 raise ConfigError(f"{name}: is written by scp-anon itself; no function is asked for it")
-            decided = Decided(custom_rule(tag, vr_of(tag) or "UN", function), "function", "function of the caller")
+            rule = custom_rule(tag, vr_of(tag) or "UN", function, promises.broken("function", tag))
+            decided = Decided(rule, "function", "function of the caller")
             yield tag, Step(decided, target, None)
 
 

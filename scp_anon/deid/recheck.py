@@ -200,6 +200,8 @@ class _Recheck:
             yield from self._constant(rule, scope, tag, begin, value, end, explicit)
         elif rule.act is not None:
             yield from self._made(rule, scope, tag, begin, value, end, explicit)
+        else:
+            scope.instance.done |= rule.done
 
 
 def _chosen(rule: Rule, scope: Scope) -> Rule:

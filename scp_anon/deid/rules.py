@@ -14,6 +14,7 @@ from scp_anon.deid.actions import KEEP, REMOVE, Rule
 from scp_anon.deid.dummies import BY_TAG, BY_VR
 from scp_anon.deid.instance import Instance
 from scp_anon.deid.mmiv import Scheme
+from scp_anon.deid.promises import Promises
 from scp_anon.deid.settings import RuleSection
 from scp_anon.deid.tables import body_parts, ruled
 from scp_anon.documents import read
@@ -58,24 +59,31 @@ class Rulebook:
         days: actions.Days,
         cleaner: Callable[[], TextCleaner],
         tool: Scheme | None,
+        promises: Promises,
     ) -> None:
         """`variables`: placeholder → value. `cleaner` is asked for only where a rule cleans text.
 
-        `tool`: what makes UIDs and hashes in place of the keyed functions.
+        `tool`: what makes UIDs and hashes in place of the keyed functions. `promises`: what rules can break.
         """
         self._variables = variables
         self._days = days
         self._cleaner = cleaner
         self._tool = tool
+        self._promises = promises
 
     def rule(self, section: RuleSection, tag: int, vr: str) -> Rule:
         """The rule for the attribute `tag` of this VR. Raises ConfigError for parameters that do not fit."""
         rule = self._action(section, tag, vr)
         # Where the next rule decides, whoever knows the rules behind this one sees to it.
         otherwise = None if section.otherwise in ("quarantine", "next") else _plain(section.otherwise, tag, vr)
+        kept = actions.keep(
+            actions.WEAKENED * is_ruled(tag) | actions.DATES_KEPT * (vr in DATES) | self._promises.broken("keep", tag)
+        )
         if section.otherwise == "keep":
-            otherwise = actions.keep(actions.WEAKENED * is_ruled(tag) | actions.DATES_KEPT * (vr in DATES))
-        done = 0
+            otherwise = kept
+        elif section.action == "keep" and rule is KEEP and self._promises.holds_if_valid(tag, vr):
+            return actions.kept(vr).with_(kept.done & ~self._promises.broken("keep", tag), kept)
+        done = self._promises.broken(section.action, tag) if section.action in WEAKENING else 0
         if section.action in WEAKENING and is_ruled(tag):
             done |= actions.WEAKENED
         if vr in DATES and section.action in ("keep", "shift-date"):

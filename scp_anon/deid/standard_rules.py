@@ -45,11 +45,15 @@ _PUBLISHED: Final = frozenset(
 
 
 class Decided(NamedTuple):
-    """A rule, and what to tell of it: the action, and who says so."""
+    """A rule, and what to tell of it: the action, and who says so.
+
+    `promised`: the bits of the options that promise to clean the attribute, as `Options.broken` has them.
+    """
 
     rule: Rule
     action: str
     origin: str
+    promised: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,14 @@ class Options:
             return bit | actions.DATES_KEPT
         return bit | actions.DATES_MOVED if name == MODIFIED_DATES else bit
 
+    def broken(self, name: str) -> int:
+        """The bit of `Instance.done` that says that a rule of the project kept more than the option does."""
+        return actions.FIRST_OPTION << len(self.names) + self.names.index(name)
+
+    def promised(self, codes: Mapping[str, str]) -> int:
+        """The bits of all options that clean what a row is about."""
+        return sum(self.broken(name) for name in self.names if codes.get(name) == "C")
+
     def code(self, basic: str, codes: Mapping[str, str]) -> tuple[str, str]:
         """The action code of a row, and the option that says so, or "basic"."""
         on = [(codes[name], name) for name in self.names if name in codes]
@@ -80,7 +92,7 @@ class Options:
 
 def standard_rules(options: Options) -> dict[int, Decided]:
     """Tag → what the standard has become of it, for every attribute that it says something of."""
-    rules = {row.tag: _decided(row, options) for row in attribute_rows()}
+    rules = {row.tag: _decided(row, options)._replace(promised=_promised(row, options)) for row in attribute_rows()}
     for row in unlisted_rows():
         decided = _decided(row, options)
         rules[row.tag] = decided if decided.origin.startswith("option") else decided._replace(origin=_UNLISTED)
@@ -103,6 +115,11 @@ def _decided(row: Row, options: Options) -> Decided:
         return base
     rule = _kept(row, option, options, base.rule) if code == "K" else _cleaned(row, option, options, base.rule)
     return Decided(rule, code, f"option {option}") if rule is not base.rule else base
+
+
+def _promised(row: Row, options: Options) -> int:
+    """The options that clean an attribute; of a sequence none, as what is in it is ruled on whoever keeps it."""
+    return options.promised(row.options) if vr_of(row.tag) != "SQ" else 0
 
 
 def _basic(row: Row, options: Options) -> Decided:
@@ -210,9 +227,9 @@ def _graphics(options: Options) -> Iterable[tuple[int, Decided]]:
     assert cleaner is not None  # whoever builds Options sees to it
     clean = Rule("LT", cleaner.action("LO"), otherwise=REMOVE, done=bit)
     for tag, rule in graphics.graphics_rules(clean, bit).items():
-        yield tag, Decided(rule, "C" if rule is not REMOVE else "X", f"option {GRAPHICS}")
+        yield tag, Decided(rule, "C" if rule is not REMOVE else "X", f"option {GRAPHICS}", options.broken(GRAPHICS))
     unformatted = Rule("ST", cleaner.action("ST"), otherwise=actions.dummy(0x00700006, "ST"), done=bit)
-    yield 0x00700006, Decided(unformatted, "C", f"option {GRAPHICS}")
+    yield 0x00700006, Decided(unformatted, "C", f"option {GRAPHICS}", options.broken(GRAPHICS))
 
 
 def _cleaned_sequences(rules: Mapping[int, Decided]) -> Iterable[int]:
@@ -229,6 +246,7 @@ def _codes(options: Options, sequences: frozenset[int]) -> Iterable[tuple[int, D
     assert cleaner is not None  # as above
     meaning = Rule("LO", cleaner.action("LO"), otherwise=actions.constant(_CODE_MEANING, "LO", b"De-identified"))
     origin = "local codes in cleaned sequences"
+    promised = options.promised({name: "C" for row in attribute_rows() for name in row.options if _cleans(row, name)})
 
     def local(rule: Rule) -> Rule:
         def choose(scope: Scope) -> Rule:
@@ -240,8 +258,12 @@ def _codes(options: Options, sequences: frozenset[int]) -> Iterable[tuple[int, D
         return Rule("SQ", descends=True, choose=choose)
 
     yield content.CODING_SCHEME, Decided(actions.keep(), "keep", origin)
-    yield content.CODE_VALUE, Decided(local(actions.hashed("SH", 16)), "hash", origin)
-    yield _CODE_MEANING, Decided(local(meaning), "clean-text", origin)
+    yield content.CODE_VALUE, Decided(local(actions.hashed("SH", 16)), "hash", origin, promised)
+    yield _CODE_MEANING, Decided(local(meaning), "clean-text", origin, promised)
+
+
+def _cleans(row: Row, option: str) -> bool:
+    return vr_of(row.tag) == "SQ" and row.options[option] == "C"
 
 
 def _content(options: Options, rules: Mapping[int, Decided]) -> Iterable[tuple[int, Decided]]:
@@ -265,7 +287,8 @@ def _content(options: Options, rules: Mapping[int, Decided]) -> Iterable[tuple[i
         if tag not in rules:
             yield tag, Decided(actions.keep(), "keep", origin)
     for tag in content.SEQUENCES:
-        yield tag, Decided(Rule("SQ", descends=True, done=bit, items=of_items), "C", origin)
+        rule = Rule("SQ", descends=True, done=bit, items=of_items)
+        yield tag, Decided(rule, "C", origin, options.broken(CONTENT))
     for tag in (content.SPECIMEN_PREPARATION,):
         yield tag, Decided(actions.keep(bit), "C", origin)
     for tag in dummies:
