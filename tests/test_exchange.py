@@ -12,6 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scp_anon import ConfigError, Deidentifier
+from scp_anon.deid import load_profile
+from scp_anon.deid.explain import plain_actions
+from scp_anon.deid.profile import probe
 from scp_anon.exchange import KINDS, export_mmiv, import_rules, regex_tag_change, tag_change
 from tests import samples
 from tests.exchange import (
@@ -60,7 +63,6 @@ def test_mmiv_rules() -> None:
         {"tag": "NameOfPhysiciansReadingStudy", "action": "remove"},
         {"tag": "SOPInstanceUID", "action": "uid"},
         {"tag": "FailedSOPInstanceUIDList", "action": "uid"},
-        {"tag": "RequestAttributesSequence", "action": "remove"},
         {"tag": "PatientBirthDate", "action": "empty"},
         {"tag": "PatientComments", "action": "replace", "value": "in {{braces}}"},
         {"tag": "ClinicalTrialSiteName", "action": "replace", "value": "{site}"},
@@ -83,6 +85,26 @@ def test_mmiv_rules() -> None:
     ]
 
 
+@pytest.mark.parametrize("action", ["remove", "empty"])
+def test_mmiv_sequences(action: str, tmp_path: Path) -> None:
+    """Never removed there, nor with us by such a row: an IOD may need them. One that is kept is told so."""
+    result = of("mmiv", f'[["0040","a730","ContentSequence","{action}"],["0008","1110","b","keep"]]', tmp_path)
+    assert rules_of(result) == [{"tag": "ReferencedStudySequence", "action": "keep"}]
+    assert any(note.startswith("row 1 ContentSequence: mmiv does not remove") for note in result.notes)
+    tag_changed = tag_change(f"0040,a730={action}")
+    assert tag_changed["action"] == action, "what is asked for on our own command line is done"
+
+
+def test_mmiv_sequences_come_back_as_they_were(tmp_path: Path) -> None:
+    """What `export` writes of sequences the Basic Profile decides of when it is imported again."""
+    profile = probe(load_profile("mmiv"))
+    text, _ = export_mmiv(plain_actions(profile))
+    back = {rule["tag"]: rule["action"] for rule in rules_of(of("mmiv", text, tmp_path)) if "tag" in rule}
+    assert not [tag for tag in ("ContentSequence", "RequestAttributesSequence") if tag in back]
+    assert (back["PatientComments"], back["ContentDate"]) == ("keep", "shift-date")
+    assert (back["StudyDate"], back["InstitutionName"]) == ("shift-date", "replace")
+
+
 def test_mmiv_notes() -> None:
     """Everything that means something else, and everything that could not be translated, with its row."""
     assert imported("mmiv").notes == (
@@ -92,8 +114,8 @@ def test_mmiv_notes() -> None:
         "row 6 StudyDescription: no match: mmiv writes a text of its own; with us the value is emptied",
         "row 8 StationName: cut to what its VR can hold, as mmiv does",
         "row 11 FailedSOPInstanceUIDList: mmiv hashes without the project; with us UIDs are keyed by project",
-        "row 12 RequestAttributesSequence: remove of a sequence: mmiv leaves it with its items cleaned; with us it "
-        "goes",
+        "row 12 RequestAttributesSequence: mmiv does not remove or empty a sequence but cleans its items; with us the "
+        "rule is left out, and the Basic Profile holds for it",
         "row 13 PatientName, row 14 PatientID: -p is not among the rules; with us patients have the pseudonyms that "
         "patients: says",
         f"row 20 PatientIdentityRemoved: {OURS}",

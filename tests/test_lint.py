@@ -64,6 +64,10 @@ def test_good_profile(tmp_path: Path) -> None:
         ("{tag: Manufacturer, action: regex, pattern: '(', value: x}", "pattern: is no regular expression"),
         ("{tag: Manufacturer, action: regex, pattern: x, value: '\\2'}", "value: invalid group reference"),
         ("{tag: Manufacturer, action: keep, otherwise: remove}", "otherwise: the action keep can always be applied"),
+        (
+            "{tag: Manufacturer, action: replace, value: x, otherwise: remove}",
+            "otherwise: the action replace can always be applied",
+        ),
         ("{tag: Manufacturer, action: keep, create: true}", "create: only dummy"),
         ("{tag: Manufacturer, action: shift-date}", "action: shift-date does not fit Manufacturer, which is of VR LO"),
         ("{tag: StudyDate, action: uid}", "action: uid does not fit StudyDate"),

@@ -122,12 +122,13 @@ def _broken(profile: Profile, rule: Rule) -> str:
 def plain_actions(profile: Profile) -> Iterator[tuple[int, str, str]]:
     """Tag, keyword and action of every attribute that something is said of, for tools that know no conditions or IODs.
 
-    It is what holds where no condition does, and the strictest that a code may mean. A value is `replace:VALUE`, or
+    It is what holds where no condition does, and the strictest that a code may mean; of a date that is moved if it is
+    one, that. A value is `replace:VALUE`, or
     `replace-others:VALUE` where the defined terms of the attribute stay.
     """
     for tag in sorted(attributes()):
         if tag >> 16 >= 8 and profile.chain.has(tag) and tag not in OURS:
-            *before, step = profile.chain.steps(tag)
+            *before, step = _plain_steps(profile, tag)
             action = _PLAIN.get(step.decided.action, step.decided.action)
             if step.decided.action == NEEDED and vr_of(tag) == "UI":
                 action = "uid"
@@ -138,6 +139,16 @@ def plain_actions(profile: Profile) -> Iterator[tuple[int, str, str]]:
                 are_kept = bool(before) and _keeps_terms(profile, before[-1])
                 action = f"replace{'-others' * are_kept}:{_section(profile, step).value or ''}"
             yield tag, keyword_of(tag), action
+
+
+def _plain_steps(profile: Profile, tag: int) -> list[Step]:
+    """The steps up to the one that holds without a condition; what is no date such a tool empties by itself."""
+    steps = profile.chain.steps(tag)
+    for i, step in enumerate(steps):
+        is_everywhere = step.condition is None and step.target.is_everywhere
+        if is_everywhere and step.passes_on and step.decided.action == "shift-date":
+            return steps[: i + 1]
+    return steps
 
 
 def _keeps_terms(profile: Profile, step: Step) -> bool:

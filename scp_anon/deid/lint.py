@@ -19,7 +19,7 @@ from scp_anon.deid.identity import check_root
 from scp_anon.deid.offsets import anchor_of
 from scp_anon.deid.private import ANY
 from scp_anon.deid.profile import Profile, probe
-from scp_anon.deid.rules import APPLIES_TO, LISTED, Rulebook, is_of_values
+from scp_anon.deid.rules import APPLIES_TO, LISTED, Rulebook, is_of_values, names_patient
 from scp_anon.deid.settings import (
     BASIC,
     SHIPPED,
@@ -207,7 +207,8 @@ def _faults_of_parameters(section: RuleSection) -> Iterator[Fault]:
         yield ("action",), "either values or file or terms: keep goes by one list"
     if section.all and section.action != "regex":
         yield ("all",), f"the action {section.action} has no all"
-    if "otherwise" in section.model_fields_set and section.action not in _MAY_FAIL and not is_of_values(section):
+    is_never_unfit = section.action not in _MAY_FAIL and not is_of_values(section) and not names_patient(section)
+    if "otherwise" in section.model_fields_set and is_never_unfit:
         yield ("otherwise",), f"the action {section.action} can always be applied"
     if section.otherwise == "next" and section.private is not None:
         yield ("otherwise",), "no rule comes behind that of a private attribute: use remove"

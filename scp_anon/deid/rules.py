@@ -99,7 +99,7 @@ class Rulebook:
             case "keep" | "remove" | "empty" | "dummy" as name:
                 return _plain(name, tag, vr)
             case "replace":
-                return self._replace(_needed(section.value, "value"), tag, vr)
+                return self._replace(_needed(section.value, "value"), tag, vr, section.otherwise != "quarantine")
             case "hash":
                 if self._tool is not None and section.length is None:
                     return self._tool.hash_rule(tag, vr)
@@ -120,7 +120,8 @@ class Rulebook:
             case "clean-text":
                 return Rule(vr, self._cleaner().action(vr))
 
-    def _replace(self, value: str, tag: int, vr: str) -> Rule:
+    def _replace(self, value: str, tag: int, vr: str, may_fail: bool) -> Rule:
+        """`may_fail`: where the patient has no pseudonym, as nobody knows who it is."""
         names = placeholders(value)
         unknown = names - self._variables.keys() - {PATIENT_ID}
         if unknown:
@@ -133,6 +134,8 @@ class Rulebook:
         first, last = before.encode("ascii"), after.encode("ascii")
 
         def make(instance: Instance) -> bytes:
+            if may_fail and not instance.patient:
+                raise actions.Unfit
             return first + instance.patient + last
 
         return actions.replaced_by(vr, make)
@@ -141,6 +144,11 @@ class Rulebook:
 def is_of_values(section: RuleSection) -> bool:
     """Whether a rule keeps an attribute only if its value is on a list."""
     return section.action == "keep" and any((section.values, section.file, section.terms))
+
+
+def names_patient(section: RuleSection) -> bool:
+    """Whether a rule writes the patient's pseudonym, which those have not of whom there is neither ID nor name."""
+    return section.action == "replace" and "{" + PATIENT_ID + "}" in (section.value or "")
 
 
 def allowed_values(section: RuleSection) -> tuple[str, ...]:

@@ -51,6 +51,12 @@ _BODY_PART: Final = "BODYPART"
 _BODY_PART_EXAMINED: Final = "00180015"
 _CREATE: Final = "createIfMissing"
 _COLUMNS: Final = 6
+# What it does not do to sequences, of which it only cleans the items.
+_OF_SEQUENCES: Final = ("remove", "empty")
+_SEQUENCE: Final = (
+    "mmiv does not remove or empty a sequence but cleans its items; with us the rule is left out, and the Basic "
+    "Profile holds for it"
+)
 _NO_ROW: Final = "must have 4 to 6 texts: group and element in hexadecimal digits, name, action, flag, createIfMissing"
 
 # The creators that its own rows mean, and the VR of what they have there, by group; the file has neither.
@@ -163,6 +169,9 @@ def _import_row(translation: Translation, place: str, tag: str, cells: list[str]
     except ConfigError as error:
         translation.leave(place, tag, str(error))
         return
+    if flag != "regexp" and action in _OF_SEQUENCES and vr_of_tag(tag) == "SQ":
+        translation.note(place, _SEQUENCE)
+        return
     _note_row(translation, place, tag, rule, flag, action)
     if create == _CREATE:
         rule["create"] = True
@@ -181,8 +190,6 @@ def _note_row(translation: Translation, place: str, tag: str, rule: Rule, flag: 
         translation.note(place, f"the flag {flag!r} means nothing to us")
     elif action in ("hash", "hashuid") and rule["action"] == "uid":
         translation.note(place, "mmiv hashes without the project; with us UIDs are keyed by project")
-    elif rule["action"] == "remove" and vr_of_tag(tag) == "SQ":
-        translation.note(place, "remove of a sequence: mmiv leaves it with its items cleaned; with us it goes")
     if rule["action"] == "replace" and action not in _WORDS and _cut(action, tag) != action:
         translation.note(place, "cut to what its VR can hold, as mmiv does")
 
