@@ -18,6 +18,7 @@ T = TypeVar("T")
 KEYWORDS: Final = {0x0020000E: "SeriesInstanceUID", 0x0020000D: "StudyInstanceUID"}
 """The UIDs of which a mapping tells, by tag."""
 
+NO_CREATOR: Final = "private, without a creator"
 _LONGEST_CREATOR: Final = 64
 
 
@@ -95,7 +96,7 @@ def _name(found: list[Found[_Wanted]], buffer: Buffer, names: set[str]) -> None:
             creators[tag >> 16 << 8 | tag & 0xFF] = _printable(bytes(buffer[value:end][:_LONGEST_CREATOR]))
         elif tag >> 16 & 1:
             creator = creators.get(tag >> 8)
-            names.add(f"({tag >> 16:04X},xx{tag & 0xFF:02X}) {creator or 'private, without a creator'}")
+            names.add(f"({tag >> 16:04X},xx{tag & 0xFF:02X}) {creator or NO_CREATOR}")
         else:
             names.add(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword_of(tag)}".rstrip())
         for item in sequence.items if sequence is not None else ():

@@ -6,10 +6,12 @@ import contextlib
 import filecmp
 import os
 from collections.abc import Generator, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from scp_anon.batch.contents import SAME_CONTENT, Contents
+from scp_anon.batch.drift import Drift
 from scp_anon.batch.files import Input
 from scp_anon.batch.manifest import NAME, Done, Manifest
 from scp_anon.batch.mapping import Mapping
@@ -23,12 +25,18 @@ _FINISHED: Final = ("delivered", "filtered")
 
 
 def perform(
-    job: Job, files: Iterable[Input], processes: int, resume: bool = False, mapping: Path | None = None
+    job: Job,
+    files: Iterable[Input],
+    processes: int,
+    resume: bool = False,
+    mapping: Path | None = None,
+    alarm: Drift | None = None,
 ) -> Generator[Outcome]:
     """De-identify the files; yields what became of each, in their order.
 
     `resume`: go on where an earlier run in the same output folder has ended. `mapping`: a file for old and new UIDs,
-    if the job has them told. Raises ConfigError where a folder cannot be made, or holds the results of something else.
+    if the job has them told. `alarm`: is given the attributes of originals, likewise. Raises ConfigError where a folder
+    cannot be made, or holds the results of something else.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -46,7 +54,7 @@ def perform(
         if mapping is not None and not job.dry_run:
             pairs = Mapping(mapping, resume)
             stack.callback(pairs.close)
-            manifest.before = pairs.sync
+        manifest.before = partial(_sync, pairs, alarm)
         kept = None
         if job.quarantine is not None and not job.dry_run:
             kept = QuarantineFolder(job.quarantine)
@@ -58,9 +66,7 @@ def perform(
         outcomes = run(job, _remaining(job, files, manifest, contents) if resume else files, processes)
         stack.enter_context(contextlib.closing(outcomes))
         for outcome in outcomes:
-            if pairs is not None:
-                for pair in outcome.uids:
-                    pairs.add(*pair)
+            _note(outcome, pairs, alarm)
             final = _settled(job, manifest, contents, outcome)
             if kept is not None and final.copy is not None:
                 kept.add(final)
@@ -68,6 +74,20 @@ def perform(
         manifest.sync()
         if pairs is not None:
             pairs.finish()
+
+
+def _note(outcome: Outcome, pairs: Mapping | None, alarm: Drift | None) -> None:
+    if pairs is not None:
+        for pair in outcome.uids:
+            pairs.add(*pair)
+    if alarm is not None:
+        alarm.add(outcome.tags)
+
+
+def _sync(*noted: Mapping | Drift | None) -> None:
+    for each in noted:
+        if each is not None:
+            each.sync()
 
 
 def _manifest(job: Job, resume: bool, contents: Contents | None) -> Manifest:

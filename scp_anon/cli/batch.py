@@ -81,14 +81,16 @@ def deid(
     settings = _watched(changed(changes), audit, dry_run)
     master, told = key_of(key, not dry_run), (mapping is not None, drift is not None)
     job = batch.Job(master, project, settings, place, output, quarantine, dry_run, *told, fields, once)
-    alarm = batch.Drift(drift) if drift else None
+    alarm = batch.Drift(drift, not dry_run) if drift else None
     counts = batch.Summary()
     with contextlib.ExitStack() as stack:
+        if alarm is not None:
+            stack.callback(alarm.close)
         lines = stack.enter_context(_report(report)) if report else None
         show = stack.enter_context(shown(paths, counts, sample))
-        outcomes = stack.enter_context(contextlib.closing(batch.perform(job, files, processes, resume, mapping)))
+        outcomes = stack.enter_context(contextlib.closing(batch.perform(job, files, processes, resume, mapping, alarm)))
         for outcome in outcomes:
-            _note(outcome, counts, lines, alarm)
+            _note(outcome, counts, lines)
             show()
     if summary is not None:
         batch.write_whole(summary, counts.as_json(dry_run), "summary")
@@ -123,13 +125,11 @@ def _layout(layout: str | None, by_series: bool, fields: Path | None) -> str:
     return wanted
 
 
-def _note(outcome: batch.Outcome, counts: batch.Summary, lines: IO[str] | None, alarm: batch.Drift | None) -> None:
+def _note(outcome: batch.Outcome, counts: batch.Summary, lines: IO[str] | None) -> None:
     """Count an outcome, and report it where that is wanted."""
     counts.add(outcome)
     if lines:
         batch.write_report(lines, outcome)
-    if alarm:
-        alarm.add(outcome.tags)
 
 
 @contextlib.contextmanager
@@ -150,6 +150,6 @@ def _print(counts: batch.Summary, alarm: batch.Drift | None, dry_run: bool, to_e
         said.append(f"{len(alarm.new)} attributes are known from now on")
     elif alarm and alarm.new:
         said.append(f"never seen before: {len(alarm.new)} attributes")
-        said.extend(f"  {name}" for name in sorted(alarm.new))
+        said.extend(f"  {name}" for name in alarm.told())
     for line in said:
         typer.echo(line, err=to_error)

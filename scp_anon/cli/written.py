@@ -11,7 +11,7 @@ from scp_anon import batch
 from scp_anon.errors import ConfigError
 
 STANDARD_OUTPUT: Final = Path("-")
-_IDENTIFY: Final = ("--quarantine", "--report", "--mapping", "--audit")
+_IDENTIFY: Final = ("--quarantine", "--report", "--mapping", "--audit", "--drift")
 
 
 def check_written(
