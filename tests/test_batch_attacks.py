@@ -97,6 +97,21 @@ def test_two_reports_in_one_place(source: Path) -> None:
     assert (done.code, done.said) == (2, "--mapping: told: is --report")
 
 
+def test_report_of_a_run_that_is_at_work(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same command once more, while it is at work: it ends, and the report of the first one is still whole."""
+    monkeypatch.setattr("scp_anon.batch.manifest._PATIENCE", 0.1)
+    command = ("in", "-o", "out", "--key", "key", "--report", "report")
+    assert deid(*command).code == 0
+    report = Path("report").read_text(encoding="utf-8")
+    with Path("out", NAME).open("rb") as manifest:
+        fcntl.flock(manifest, fcntl.LOCK_EX)
+        assert deid(*command) == (2, "out: another run is at work in this folder")
+    assert (len(report.splitlines()), Path("report").read_text(encoding="utf-8")) == (6, report)
+    Path("empty").mkdir()
+    assert deid(*command[1:], "empty").code == 0
+    assert Path("report").read_text(encoding="utf-8") == "", "it is that of the last run"
+
+
 def test_known_attributes_are_for_their_owner(source: Path) -> None:
     """Private creators are among them, which may be any text."""
     assert deid("in", "-o", "out", "--key", "key", "--drift", "known").code == 0

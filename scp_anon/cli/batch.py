@@ -89,7 +89,7 @@ def deid(
         lines = stack.enter_context(_report(report)) if report else None
         show = stack.enter_context(shown(paths, counts, sample))
         outcomes = stack.enter_context(contextlib.closing(batch.perform(job, files, processes, resume, mapping, alarm)))
-        for outcome in outcomes:
+        for outcome in _begun(outcomes, report):
             _note(outcome, counts, lines)
             show()
     if summary is not None:
@@ -137,8 +137,21 @@ def _report(path: Path) -> Iterator[IO[str]]:
     if path == STANDARD_OUTPUT:
         yield typer.get_text_stream("stdout")
         return
-    with batch.open_private(path, "report") as file:
+    with batch.open_private(path, "report", "a") as file:
         yield file
+
+
+def _begun(outcomes: Iterator[batch.Outcome], report: Path | None) -> Iterator[batch.Outcome]:
+    """The outcomes; an earlier report is emptied only now that the output folder is ours.
+
+    Until then another run may be at work there, and write just that report.
+    """
+    first = next(outcomes, None)
+    if report is not None and report.is_file():
+        os.truncate(report, 0)
+    if first is not None:
+        yield first
+        yield from outcomes
 
 
 def _print(counts: batch.Summary, alarm: batch.Drift | None, dry_run: bool, to_error: bool) -> None:
