@@ -17,7 +17,11 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from scp_anon.errors import ConfigError
 
+_LARGEST: Final = 1 << 24  # characters: what has more is nothing that anybody has written
+_TOLD: Final = 100  # faults
 _YAML_LIMIT: Final = 1 << 20
+_LONGEST_NUMBER: Final = 64  # digits: YAML has numbers to the base of 60, whose time grows with the square of these
+_NUMBERS: Final = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 class Section(BaseModel):
@@ -37,9 +41,13 @@ def misplaced(location: tuple[int | str, ...], problem: str) -> PydanticCustomEr
 def read(path: Path) -> str:
     """The text of a document. Raises ConfigError."""
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_LARGEST + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', 'not UTF-8')}") from None
+    if len(text) > _LARGEST:
+        raise ConfigError(f"{path}: larger than any such file can be")
+    return text
 
 
 class Document:
@@ -61,13 +69,16 @@ class Document:
             raise ConfigError(f"{name}:1: not YAML") from None
 
     def as_section(self, model: type[S]) -> S:
-        """The content as a section. Raises ConfigError with one line for each fault."""
+        """The content as a section. Raises ConfigError with one line for each fault, but for those of very many."""
         if not isinstance(self.content, dict):
             raise ConfigError(f"{self.name}:1: must be a mapping with the keys {', '.join(model.model_fields)}")
         try:
             return model.model_validate(self.content)
         except ValidationError as error:
-            faults = (_described(fault, model, self._root, self.name) for fault in error.errors())
+            found = error.errors()
+            faults = [_described(fault, model, self._root, self.name) for fault in found[:_TOLD]]
+            if len(found) > _TOLD:
+                faults.append(f"{self.name}: {len(found) - _TOLD} faults more")
             raise ConfigError("\n".join(faults)) from None
 
     def place(self, location: tuple[int | str, ...]) -> str:
@@ -79,7 +90,7 @@ class Document:
 
 
 def _check_nodes(root: yaml.Node | None, name: str) -> None:
-    """Raise ConfigError for keys that are there twice, and for anchors, which can explode."""
+    """Raise ConfigError for keys that are there twice, and for what can explode: anchors, keys of parts, numbers."""
     pending = [root] if root is not None else []
     seen: set[int] = set()
     while pending:
@@ -91,12 +102,16 @@ def _check_nodes(root: yaml.Node | None, name: str) -> None:
         if isinstance(node, yaml.MappingNode):
             keys: set[str] = set()
             for key, value in node.value:
-                if str(key.value) in keys:
+                if not isinstance(key, yaml.ScalarNode):
+                    raise ConfigError(f"{name}:{key.start_mark.line + 1}: a key must be a word")
+                if key.value in keys:
                     raise ConfigError(f"{name}:{key.start_mark.line + 1}: {key.value}: is there twice")
-                keys.add(str(key.value))
-                pending.append(value)
+                keys.add(key.value)
+                pending.extend((key, value))
         elif isinstance(node, yaml.SequenceNode):
             pending.extend(node.value)
+        elif node.tag in _NUMBERS and len(node.value) > _LONGEST_NUMBER:
+            raise ConfigError(f"{name}:{line}: not YAML: no number is that long; in quotes it is a text")
 
 
 def _described(fault: ErrorDetails, model: type[Section], root: yaml.Node | None, name: str) -> str:

@@ -153,6 +153,7 @@ def test_filters(tmp_path: Path) -> None:
         ("--admit", "{when: {Modalit: CT}, then: filter}"),
         ("--admit", "{when: {Modality: CT}, then: go}"),
         ("--admit", "["),
+        ("--admit", "{when: {Modality: CT}, then: filter, then: accept}"),
     ):
         done = deid(*common, option, value)
         assert done.code == 2

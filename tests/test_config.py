@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,9 @@ destinations:
     port: 104
     called_ae_title: PACS
 """
+
+# Nodes that are there twice in each that follows.
+DOUBLED = "".join(f", &a{number + 1} [*a{number}, *a{number}]" for number in range(40))
 
 
 def faults(text: str) -> list[str]:
@@ -332,11 +336,13 @@ def test_references() -> None:
 
 
 def test_several_faults_at_once() -> None:
-    """Each has its line: nobody wants to run `check` five times."""
+    """Each has its line, as nobody wants to run `check` five times; but of very many only the first."""
     text = changed("port: 104\n  -", "port: x\n  -").replace("project: two", "projekt: two").replace("host: pacs", "")
     lines = faults(text)
     assert len(lines) == 4
     assert all(line.startswith("node.yaml:") for line in lines)
+    many = faults("".join(f"unknown{number}: 1\n" for number in range(20_000)))
+    assert (len(many), many[-1].endswith(" faults more")) == (101, True)
 
 
 @pytest.mark.parametrize(
@@ -345,6 +351,7 @@ def test_several_faults_at_once() -> None:
         (f"{LONG}workers: 1\nworkers: 2\n", "node.yaml:27: workers: is there twice"),
         (changed("    host: pacs", "    host: pacs\n    host: other"), "node.yaml:24: host: is there twice"),
         (f"{LONG}? [1, 2]\n: 3\n", "node.yaml:26"),
+        (f"? [&a0 [x]{DOUBLED}]\n: 1\n", "node.yaml:1: a key must be a word"),
         (
             changed("path: var/spool", "path: &here var/spool").replace("path: out", "path: *here"),
             "node.yaml:4: anchors",
@@ -358,6 +365,7 @@ def test_several_faults_at_once() -> None:
         ("[" * 5000, "node.yaml:1: not YAML"),
         ("drain_timeout: 2024-13-45\n", "node.yaml:1: not YAML"),
         ("workers: " + "9" * 5000, "node.yaml:1: not YAML"),
+        ("workers: " + ":".join(["59"] * 300_000), "node.yaml:1: not YAML: no number is that long"),
         ("", "node.yaml:1: must be a mapping with the keys key, spool"),
         ("- a\n- b\n", "node.yaml:1: must be a mapping"),
         ("just text", "node.yaml:1: must be a mapping"),
@@ -365,8 +373,10 @@ def test_several_faults_at_once() -> None:
     ],
 )
 def test_no_configuration_at_all(text: str, said: str) -> None:
-    """Keys that are there twice, anchors, what is no YAML or no mapping, or far too much of it."""
+    """Keys that are there twice, anchors, what is no YAML or no mapping, or far too much of it; told at once."""
+    begin = time.monotonic()
     assert fault(text).startswith(said)
+    assert time.monotonic() - begin < 10
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -378,6 +388,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes("project: Köln".encode("latin-1"))
     with pytest.raises(ConfigError, match="cannot be read: not UTF-8"):
         config.load(tmp_path / "latin")
+    with pytest.raises(ConfigError, match="/dev/zero: larger than any such file can be"):
+        config.load(Path("/dev/zero"))
 
 
 def every_value(node: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:

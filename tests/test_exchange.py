@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -675,6 +676,14 @@ def test_too_large(tmp_path: Path) -> None:
     """More than any tool's rules are."""
     with pytest.raises(ConfigError, match="rules: larger than"):
         of("mmiv", " " * ((1 << 22) + 1), tmp_path)
+
+
+def test_many_faults(tmp_path: Path) -> None:
+    """Each has its line, and the time grows with how many there are, not with their square."""
+    begin = time.monotonic()
+    result = of("dicom-pseudon", "0008,0050\n" + "x\n" * 100_000, tmp_path)
+    assert len(result.unread) == 100_000
+    assert time.monotonic() - begin < 20
 
 
 def test_unknown_kind(tmp_path: Path) -> None:

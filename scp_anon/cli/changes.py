@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Annotated, Any, Final, get_type_hints
 
 import typer
-import yaml
 
 from scp_anon.cli.options import Option, Pixels, ProfileName
 from scp_anon.deid import ProfileFile, load_profile, with_changes, with_settings
+from scp_anon.documents import Document
 from scp_anon.errors import ConfigError
 from scp_anon.exchange import import_file, regex_tag_change, tag_change
 
@@ -177,8 +177,8 @@ def _rules_of(path: Path) -> ProfileFile:
 def _admit(text: str) -> Mapping[str, object]:
     """One entry of `admit`, as YAML. Raises ConfigError."""
     try:
-        entry = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        entry = Document(text, "--admit").content
+    except ConfigError:
         entry = None
     if not isinstance(entry, dict):
         raise ConfigError("--admit: must be as in a profile: {when: {Modality: CT}, then: accept}")

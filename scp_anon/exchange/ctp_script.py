@@ -175,7 +175,7 @@ def _java(pattern: str) -> str:
     """A regular expression of theirs, which has to match all of a value. Raises Untranslated."""
     body = scoped(pattern)
     compiled = regular(body)
-    if compiled is None or re.search(r"\[[^\]]*&&", body):
+    if compiled is None or any("&&" in part.split("]")[0] for part in body.split("[")[1:]):
         raise Untranslated("@if(..,matches): is no regular expression with us, or means something else")
     if compiled.fullmatch(""):
         raise Untranslated("@if(..,matches): would hold for a missing attribute there, but not with us")

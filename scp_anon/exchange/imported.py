@@ -92,14 +92,12 @@ class Translation:
         self._rules: list[Rule] = []
         self._patterns: list[tuple[str, Rule]] = []
         self._open: dict[str, None] = {}
-        self._notes: dict[str, list[str]] = {}
+        self._notes: dict[str, dict[str, None]] = {}  # why → places, in their order
         self._unread: list[str] = []
 
     def note(self, place: str, why: str) -> None:
         """Note something. Notes that say the same become one, with all of its places."""
-        places = self._notes.setdefault(why, [])
-        if place not in places:
-            places.append(place)
+        self._notes.setdefault(why, {})[place] = None
 
     def leave_out(self, place: str, why: str) -> None:
         """Note an entry that cannot be read: the others hold."""
