@@ -112,7 +112,7 @@ def test_one_destination_down_does_not_delay_the_other(tmp_path: Path) -> None:
     with running_node(tmp_path / "node", **settings) as node:
         assert storescu(node.port, *map(str, write_images(tmp_path / "images", 5))).returncode == 0
         eventually(lambda: len(node.delivered()) == 5)
-        assert len(node.in_spool("outgoing/peer")) == 5
+        eventually(lambda: len(node.in_spool("outgoing/peer")) == 5)
 
 
 @pytest.mark.parametrize("status", [0xA700, 0xA701])
