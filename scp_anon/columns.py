@@ -19,6 +19,7 @@ Encoding: TypeAlias = Literal["utf-8", "latin-1"]
 _PYTHON: Final = {"utf-8": "utf-8-sig", "latin-1": "latin-1"}
 _RANGE: Final = re.compile(r"(\d+)-(\d+)")
 _NUMBER: Final = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?")
+_AT_END: Final = "unexpected end of data"  # as csv says it
 _ACTIVE: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -88,28 +89,46 @@ class Sheet:
 
 @contextmanager
 def opened(path: Path, form: Form) -> Iterator[Sheet]:
-    """A CSV file, open for the time of the block. Raises ConfigError for one that cannot be read."""
+    """A CSV file, open for the time of the block.
+
+    Raises ConfigError for one that cannot be read; its rows do, where a quote is not closed: how many are in that?
+    """
     try:
         file = path.open(encoding=_PYTHON[form.encoding], errors="surrogateescape", newline="")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     with file:
-        yield Sheet(path, _rows(csv.reader(file, delimiter=form.delimiter, strict=True)), form)
+        yield Sheet(path, _rows(path, csv.reader(file, delimiter=form.delimiter, strict=True)), form)
 
 
-def _rows(reader: Iterator[list[str]]) -> Iterator[Line]:
-    """Each row that is not blank. What is not of the encoding came as surrogates, and cannot be read."""
+def _rows(path: Path, reader: Iterator[list[str]]) -> Iterator[Line]:
+    """Each row that is not blank. What is not of the encoding came as surrogates, and cannot be read.
+
+    Raises ConfigError for a row that cannot be read and has more than one line: other rows are in it.
+    """
+    number = 0
     while True:
+        first = number + 1
         cells: list[str] | None
         try:
             cells = next(reader)
             "".join(cells).encode("utf-8")
         except StopIteration:
             return
-        except (csv.Error, UnicodeEncodeError):
+        except UnicodeEncodeError:
             cells = None
+        except csv.Error as error:
+            cells = None
+            number = _line(reader)
+            if number > first or str(error) == _AT_END:
+                raise ConfigError(f"{path}:{first}: a quote is not closed, and other rows are in it") from None
+        number = _line(reader)
         if cells != []:
-            yield Line(reader.line_num, cells)  # type: ignore[attr-defined]  # of csv's reader, whose type has no name
+            yield Line(number, cells)
+
+
+def _line(reader: Iterator[list[str]]) -> int:
+    return int(reader.line_num)  # type: ignore[attr-defined]  # of csv's reader, whose type has no name
 
 
 def harmless(cell: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import stat
@@ -166,6 +167,21 @@ def test_link_that_nobody_can_follow(source: Path) -> None:
     Path("in/p0/loop").symlink_to("loop")
     done = deid("in", "-o", "out", "--key", "key")
     assert (done.code, done.said) == (1, "6 delivered, 1 failed\n  1 Too many levels of symbolic links\n")
+
+
+def test_links_to_folders_and_to_nowhere_are_told(source: Path) -> None:
+    """They are not followed, as nobody knows where they lead; but that is counted, in each run."""
+    Path("in/p0/folder").symlink_to("../p1")
+    Path("in/gone").symlink_to("nowhere")
+    Path("in/file").symlink_to("p0/0.dcm")
+    for begin in ("7 delivered", "7 skipped"):
+        done = deid("in", "-o", "out", "--key", "key", "--resume", "--layout", "mirror", "--report", "told")
+        assert (done.code, set(done.said.splitlines()[0].split(", "))) == (0, {begin, "2 filtered"})
+        assert done.said.splitlines()[1] == "  2 link-not-followed"
+    lines = [json.loads(line) for line in Path("told").read_text("utf-8").splitlines()]
+    assert {line["source"] for line in lines if line["status"] == "filtered"} == {"in/p0/folder", "in/gone"}
+    assert deid("in/gone", "-o", "out2", "--key", "key").code == 2
+    assert "link" not in deid("in", "-o", "out3", "--key", "key", "--sample", "1").said
 
 
 def test_what_is_no_file(source: Path) -> None:

@@ -82,6 +82,26 @@ def test_numbers_stay(tmp_path: Path) -> None:
     assert [Path(place).name for place in after.keys() - before.keys()] == ["4.dcm"]
 
 
+def test_another_link_list_is_another_layout(tmp_path: Path) -> None:
+    """As are other fields: by it the same inputs may have other places."""
+    key, source, out = key_file(tmp_path), write_tree(tmp_path / "in", 1, 1), tmp_path / "out"
+    fields, links = tmp_path / "fields.yaml", tmp_path / "links.csv"
+    text = "links: {file: links.csv, number: n, serial: s}\nfields: {Serial: {serial_of: Modality}}\n"
+    fields.write_text(text)
+    links.write_text("n,s\nCT,17\n")
+    layout = ("--layout", "{Serial}/{SOPInstanceUID}.dcm", "--fields", fields)
+    common = (source, "-o", out, "--key", key, "--resume", *layout)
+    assert deid(*common).said == "1 delivered\n"
+    assert deid(*common).said == "1 skipped\n"
+    links.write_text("n,s\nCT,18\n")
+    done = deid(*common)
+    assert (done.code, "another layout" in done.said) == (2, True)
+    assert {place.split("/")[0] for place in tree(out)} == {"17"}
+    links.write_text("n,s\nCT,17\n")
+    fields.write_text(f"# other\n{text}")
+    assert "another layout" in deid(*common).said
+
+
 def test_what_has_changed_is_named(tmp_path: Path) -> None:
     """By another profile, key, project, layout or version nothing is mixed into a folder: exit code 2."""
     key, source, out = key_file(tmp_path), write_tree(tmp_path / "in"), tmp_path / "out"

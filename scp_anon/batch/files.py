@@ -9,6 +9,7 @@ import hashlib
 import heapq
 import os
 import sqlite3
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import chain, count, islice
@@ -20,6 +21,9 @@ from scp_anon.batch.scratch import scratch
 from scp_anon.errors import ConfigError
 
 _IN_MEMORY: Final = 4096  # names of one folder
+LINK_NOT_FOLLOWED: Final = "link-not-followed"
+"""Why a link in a folder is left out: it leads to a folder, or nowhere."""
+
 _ROOT: Final = "root"  # the folder that has no name
 
 
@@ -67,7 +71,8 @@ def _inputs(paths: list[Path], sample: int | None) -> Iterator[Input]:
         names.add(name)
         if os.path.isdir(path):
             place = f"{name}/" if len(paths) > 1 else ""
-            for file in files_in(str(path), sample):
+            # Among a few of each folder nobody looks for links; of all of them each is told.
+            for file in files_in(str(path), sample, with_links=sample is None):
                 yield Input(file, place + file[len(str(path)) :].lstrip("/"), False)
         else:
             yield Input(str(path), name, True)
@@ -138,6 +143,14 @@ def _leads_to_no_file(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir() or not os.path.exists(entry.path)
 
 
+def is_link_to_no_file(path: str) -> bool:
+    """Whether a path is a link to a folder, or leads nowhere. Raises OSError for one that nobody can follow."""
+    try:
+        return os.path.islink(path) and stat.S_ISDIR(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return True
+
+
 def _sample(entries: Iterable[tuple[bytes, bool]], size: int, place: str) -> Iterator[tuple[bytes, bool]]:
     """All folders, and so many of the files: those with the least hashes of their places."""
     least: list[tuple[int, bytes]] = []  # a heap, with the largest hash on top
@@ -204,7 +217,7 @@ def _count(paths: list[str], sample: int | None, counted: object, is_done: objec
             try:
                 with os.scandir(folder) as entries:
                     for entry in entries:
-                        is_folder = _is_folder(entry)
+                        is_folder = _is_folder(entry, sample is None)
                         if is_folder:
                             pending.append(entry.path)
                         else:

@@ -23,7 +23,7 @@ from typing import Final, Literal, NamedTuple, TypeVar
 
 from scp_anon import log
 from scp_anon.batch.contents import content_of
-from scp_anon.batch.files import Input
+from scp_anon.batch.files import LINK_NOT_FOLLOWED, Input, is_link_to_no_file
 from scp_anon.batch.manifest import NAME, Names
 from scp_anon.batch.originals import KEYWORDS, Original
 from scp_anon.deid import Deidentified, Deidentifier, ProfileFile
@@ -144,7 +144,7 @@ class Worker:
             "profile": profile.digest,
             "key": profile.identity.key_id,
             "project": _digest(self._job.project),
-            "layout": _digest(self._job.layout + (self._job.fields.read_text("utf-8") if self._job.fields else "")),
+            "layout": _digest(self._job.layout + (self._fields.content if self._fields else "")),
             "version": VERSION,
         }
 
@@ -154,6 +154,8 @@ class Worker:
         detail = ""
         status: Status = "quarantined"
         try:
+            if not file.given and is_link_to_no_file(file.path):
+                return Outcome(file.path, "filtered", None, LINK_NOT_FOLLOWED, 0)
             found = os.stat(file.path)
             size, mtime = found.st_size, found.st_mtime_ns
             if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):

@@ -5,6 +5,7 @@ A file says which: `deid --fields FILE`. They are filled into the template befor
 
 from __future__ import annotations
 
+import hashlib
 import re
 from functools import lru_cache, partial
 from pathlib import Path
@@ -77,13 +78,17 @@ class LayoutFields:
 
     def __init__(self, template: str, file: Path) -> None:
         """Raises ConfigError for a file that cannot be meant, and for a template that names none of its fields."""
-        settings = Document(read(file), str(file)).as_section(FieldsFile)
+        self.content = read(file)
+        """What the file says, and the link list: with another one, the same originals may have other places."""
+        settings = Document(self.content, str(file)).as_section(FieldsFile)
         self._template = template
         used = set(_FIELD.findall(template))
         self._fields = {name: section for name, section in settings.fields.items() if name in used}
         if not self._fields:
             raise ConfigError(f"layout: names none of the fields of {file}: {', '.join(settings.fields)}")
         self._links = _links(settings.links, file.parent) if settings.links is not None else None
+        if settings.links is not None:
+            self.content += hashlib.sha256((file.parent / settings.links.file).read_bytes()).hexdigest()
         keywords = [section.serial_of or section.date or "" for section in self._fields.values()]
         self._tags = [*keywords, "SpecificCharacterSet"]
         self.layout = lru_cache(_CACHED)(partial(Layout, numbers=True))
