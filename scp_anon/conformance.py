@@ -98,7 +98,7 @@ def _of_route(route: RouteSection) -> Iterator[str]:
     yield f"### {route.called_ae_title}: project {route.project}"
     yield ""
     codes = [method_codes()[name] for name in ("basic", *settings.options)]
-    yield "- Codes that may be claimed, each where it was done: " + "; ".join(
+    yield "- Codes that may be claimed, each where it was done, and no rule kept more: " + "; ".join(
         f"{code.value} {code.meaning}" for code in codes
     )
     yield f"- Patients: {_patients(settings)}"

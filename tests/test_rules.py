@@ -338,6 +338,22 @@ def test_conditions_do_not_change_what_they_look_at() -> None:
     assert ds == plain
 
 
+def test_private_attributes_that_are_removed_leave_no_creator_behind() -> None:
+    """It would be told of by `verify`, as it goes with the last attribute of its block; and it may be any text."""
+    source = samples.image()
+    block = source.private_block(0x0021, "OTHER", create=True)
+    block.add_new(0x01, "LO", samples.CANARY)
+    rules = [{"private": "OTHER", "group": "0021", "element": "01", "action": "remove"}]
+    assert (0x0021, 0x0010) not in result(source, engine(rules=rules))
+    declared = Dataset()
+    declared.PrivateGroupReference, declared.PrivateCreatorReference = 0x0021, "OTHER"
+    declared.BlockIdentifyingInformationStatus = "SAFE"
+    source.PrivateDataElementCharacteristicsSequence = Sequence([declared])
+    block.add_new(0x02, "DS", "1.5")
+    ds = result(source, engine("retain-safe-private", rules=rules))
+    assert [element.tag for element in ds if element.tag.group == 0x0021] == [0x00210010, 0x00211002]
+
+
 # ---------------------------------------------------------------------- functions
 
 

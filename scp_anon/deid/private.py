@@ -92,11 +92,9 @@ class PrivateRules:
         """The rule for the element of this offset in a block of `creator`, of this encoded VR (0: not told), if any."""
         if self.writes(group):
             return None
-        if self._own:
-            for name in (creator, ANY):
-                for key in ((name, group, offset), (name, None, offset), (name, group, None), (name, None, None)):
-                    if key in self._own:
-                        return self._own[key]
+        own = self._own_rule(creator, group, offset)
+        if own is not None:
+            return None if own is REMOVE else own  # what has no rule goes as well, and its creator with it
         expected, rule = self._safe.get((creator, group, offset), ("", None))
         if rule is None:
             return None
@@ -104,6 +102,17 @@ class PrivateRules:
             # In implicit VR only an undefined length tells a private sequence from other bytes.
             return rule if vr == vr_code("SQ") or length == UNDEFINED_LENGTH else None
         return rule if vr in (0, _UNKNOWN) or vr_name(vr) in expected.split(" or ") else None
+
+    def removes(self, creator: bytes, group: int, offset: int) -> bool:
+        """Whether a rule of the project removes the element, whatever else says that it is safe."""
+        return self._own_rule(creator, group, offset) is REMOVE
+
+    def _own_rule(self, creator: bytes, group: int, offset: int) -> Rule | None:
+        for name in (creator, ANY) if self._own else ():
+            for key in ((name, group, offset), (name, None, offset), (name, group, None), (name, None, None)):
+                if key in self._own:
+                    return self._own[key]
+        return None
 
     def with_declared(self, declared: Declared) -> PrivateRules:
         """The same rules, and what an instance itself declares to be safe."""
@@ -189,7 +198,8 @@ class _WithDeclared(PrivateRules):
     def rule(self, creator: bytes, group: int, offset: int, vr: int, length: int) -> Rule | None:
         """As without declarations; else by the VR that the element is written with, which must be told."""
         known = self._rules.rule(creator, group, offset, vr, length)
-        is_declared = (creator, group) in self._declared and not self._rules.writes(group)
+        is_ruled = self._rules.writes(group) or self._rules.removes(creator, group, offset)
+        is_declared = (creator, group) in self._declared and not is_ruled
         if known is not None or not is_declared or vr in (0, _UNKNOWN):
             return known
         offsets = self._declared[creator, group]
