@@ -20,8 +20,10 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
 )
+from typer.testing import CliRunner
 
 from scp_anon import Deidentifier
+from scp_anon.cli import app
 from scp_anon.deid import load_profile
 from scp_anon.filesystem import READ_LIMIT
 from scp_anon.verification import Job, verify
@@ -409,3 +411,22 @@ def test_patients_by_number(tmp_path: Path) -> None:
     case.add("2.dcm", image("2", PatientID="HOSP-4712-X"))
     numbers.write_bytes(before)
     assert ("differs", "(0010,0020)", "") not in case.found()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_names_that_are_no_text(case: Case, processes: int) -> None:
+    """Names of files may be any bytes: they are told apart, and what shows them does nothing to a terminal."""
+    names = [os.fsdecode(name) for name in (b"\xff.dcm", b"\xfe.dcm", b"\x1b[2J.dcm")]
+    for name in names:
+        case.add(name, samples.image(name.encode("utf-8", "surrogateescape").hex()))
+    assert verify(case.job(mirror=True), processes).as_json()["findings"] == []
+    for name in names:
+        with (case.results / name).open("ab") as file:
+            file.write(b"\x10\x00\x10\x00PN\x04\x00Name")
+    (case.originals / names[0]).unlink()
+    report = verify(case.job(mirror=True), processes)
+    assert {example for _, example in report.findings.values()} <= set(names)
+    assert report.without_result == 0
+    result = CliRunner().invoke(app, ["verify", str(case.results)])
+    assert "\\x1b[2J.dcm" in result.output
+    assert result.output.replace("\n", "").isprintable()

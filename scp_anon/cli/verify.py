@@ -16,6 +16,7 @@ from scp_anon.cli.changes import Changes, changed, taking_changes
 from scp_anon.cli.options import DEFAULT_KEY, Project
 from scp_anon.deid import load_key, previewed, with_audit
 from scp_anon.errors import ConfigError
+from scp_anon.harmless import visible
 from scp_anon.verification import Finding, Job, Report
 from scp_anon.verification import verify as run
 
@@ -76,7 +77,7 @@ def _print(folder: Path, report: Report) -> None:
 
 def _row(finding: Finding, count: int, example: str) -> tuple[str, str, str, str]:
     path = f"{finding.path} in {finding.where}" if finding.where else finding.path
-    return finding.kind, f"{path} {finding.detail}".strip(), str(count), example
+    return finding.kind, f"{path} {finding.detail}".strip(), str(count), visible(example)
 
 
 def _progress() -> Progress:

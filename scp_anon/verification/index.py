@@ -1,11 +1,12 @@
 """What is remembered of many files while they are checked: on the disk, so that memory stays flat.
 
 It lies in a folder of its own that only we can read, and is deleted at the end. UIDs in it are those of results, or
-under the key; of originals it has the paths.
+under the key; of originals it has the paths. Paths are bytes there, as not every name of a file is a text.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from itertools import groupby
@@ -16,13 +17,13 @@ from typing import Final, NamedTuple, Self
 from scp_anon.verification.checks import Checked, Original, Uid
 
 _SCHEMA: Final = """
-    CREATE TABLE result (relative TEXT PRIMARY KEY, uid TEXT, study TEXT) WITHOUT ROWID;
+    CREATE TABLE result (relative BLOB PRIMARY KEY, uid TEXT, study TEXT) WITHOUT ROWID;
     CREATE TABLE own (level TEXT, uid TEXT, PRIMARY KEY (level, uid)) WITHOUT ROWID;
     CREATE TABLE was (level TEXT, uid TEXT, PRIMARY KEY (level, uid)) WITHOUT ROWID;
-    CREATE TABLE reference (level TEXT, uid TEXT, path TEXT, example TEXT, count INTEGER,
+    CREATE TABLE reference (level TEXT, uid TEXT, path TEXT, example BLOB, count INTEGER,
         PRIMARY KEY (level, uid, path)) WITHOUT ROWID;
-    CREATE TABLE whole (level TEXT, uid TEXT, of TEXT, example TEXT, PRIMARY KEY (level, uid, of)) WITHOUT ROWID;
-    CREATE TABLE original (relative TEXT PRIMARY KEY, uid TEXT, study TEXT) WITHOUT ROWID;
+    CREATE TABLE whole (level TEXT, uid TEXT, of TEXT, example BLOB, PRIMARY KEY (level, uid, of)) WITHOUT ROWID;
+    CREATE TABLE original (relative BLOB PRIMARY KEY, uid TEXT, study TEXT) WITHOUT ROWID;
 """
 _PAIRS: Final = "SELECT original.study, original.relative, result.relative FROM original LEFT JOIN result ON {on} "
 # An instance that is there in two studies has a result in each.
@@ -68,18 +69,19 @@ class Index:
         """Remember a result that is an instance."""
         run = self._database.execute
         study = next((own.uid for own in checked.own if own.level == "study"), "")
-        run("INSERT INTO result VALUES (?, ?, ?)", (checked.relative, checked.sop_instance_uid, study))
+        relative = os.fsencode(checked.relative)
+        run("INSERT INTO result VALUES (?, ?, ?)", (relative, checked.sop_instance_uid, study))
         self._database.executemany("INSERT OR IGNORE INTO own VALUES (?, ?)", checked.own)
-        wholes = [(*whole, checked.relative) for whole in checked.wholes if whole.uid]
+        wholes = [(*whole, relative) for whole in checked.wholes if whole.uid]
         self._database.executemany("INSERT OR IGNORE INTO whole VALUES (?, ?, ?, ?)", wholes)
-        rows = [(uid.level, uid.uid, path, checked.relative) for uid, path in checked.references]
+        rows = [(uid.level, uid.uid, path, relative) for uid, path in checked.references]
         self._database.executemany(
             "INSERT INTO reference VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET count = count + 1", rows
         )
 
     def add_original(self, original: Original) -> None:
         """Remember an original."""
-        row = original.relative, original.sop_instance_uid or None, original.study
+        row = os.fsencode(original.relative), original.sop_instance_uid or None, original.study
         self._database.execute("INSERT INTO original VALUES (?, ?, ?)", row)
         self._database.executemany("INSERT OR IGNORE INTO was VALUES (?, ?)", (*original.new, *original.hashed))
 
@@ -93,12 +95,12 @@ class Index:
         order = "ORDER BY original.study, original.relative, result.relative"
         rows = self._database.execute(_PAIRS.format(on=self._on) + order)
         for study, pairs in groupby(rows, key=lambda row: str(row[0])):
-            together = [(original, result) for _, original, result in pairs]
+            together = [(os.fsdecode(original), None if to is None else os.fsdecode(to)) for _, original, to in pairs]
             yield from [together] if study else ([pair] for pair in together)
 
     def without_original(self) -> Iterator[str]:
         """The results that no original is known of."""
-        return (row[0] for row in self._database.execute(_OTHERS.format(on=self._on)))
+        return (os.fsdecode(row[0]) for row in self._database.execute(_OTHERS.format(on=self._on)))
 
     def without_result(self) -> int:
         """How many originals have no result."""
@@ -108,15 +110,15 @@ class Index:
 
     def duplicates(self) -> Iterator[tuple[int, str]]:
         """How many results too many have the same SOP Instance UID, more than originals; and one of them."""
-        rows: Iterator[tuple[int, str]] = self._database.execute(_DUPLICATES.format(on=self._on))
-        return rows
+        rows: Iterator[tuple[int, bytes]] = self._database.execute(_DUPLICATES.format(on=self._on))
+        return ((more, os.fsdecode(example)) for more, example in rows)
 
     def mixed(self) -> Iterator[tuple[str, str]]:
         """The studies of more than one patient, and the series of more than one study: the level, and a file."""
-        rows: Iterator[tuple[str, str]] = self._database.execute(
+        rows: Iterator[tuple[str, bytes]] = self._database.execute(
             "SELECT level, max(example) FROM whole GROUP BY level, uid HAVING count(*) > 1 ORDER BY 1, 2"
         )
-        return rows
+        return ((level, os.fsdecode(example)) for level, example in rows)
 
     def unresolved(self) -> Iterator[tuple[Uid, Dangling]]:
         """The references to what is in no result."""
@@ -125,7 +127,7 @@ class Index:
             "(SELECT 1 FROM own WHERE own.level = reference.level AND own.uid = reference.uid) ORDER BY path, example"
         )
         for level, uid, path, count, example in rows:
-            yield Uid(level, uid), Dangling(path, count, example)
+            yield Uid(level, uid), Dangling(path, count, os.fsdecode(example))
 
     def had(self, uid: Uid) -> bool:
         """Whether an original was this."""
