@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 
 from scp_anon import Attribute, Deidentifier, Reason, Undecodable, Verdict
 from scp_anon.deid.identity import Identity
+from scp_anon.links import Numbers
 from tests import samples
 from tests.profiles import codes, encoded_result, engine, result, write_csv
 
@@ -212,6 +214,14 @@ def test_clean_text() -> None:
 
 
 # ---------------------------------------------------------------------- targets
+
+
+def test_lookup_in_a_large_table() -> None:
+    """Originals that are no words, such as A-17, are looked for one by one: in no more time than that needs."""
+    numbers = Numbers({f"A-{number}": str(number) for number in range(50_000)}, "word")
+    begin = time.monotonic()
+    assert [numbers.find(f"study A-{number}, of two") for number in (1, 49_999, 50_000)] == ["1", "49999", None]
+    assert time.monotonic() - begin < 2
 
 
 @pytest.mark.parametrize("tag", ["Manufacturer", "(0008,0070)", "0008,0070", "(0008,007x)", "/Manufacturer"])
