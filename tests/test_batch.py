@@ -87,6 +87,7 @@ def test_summary(tmp_path: Path) -> None:
     assert len(report.read_text().splitlines()) == 7
     missing = deid(source, "-o", tmp_path / "out", "--key", key, "--summary", tmp_path / "no" / "s.json")
     assert (missing.code, "the summary cannot be written" in missing.said) == (2, True)
+    assert "delivered" in missing.said, "what became of all is told even so"
 
 
 # ---------------------------------------------------------------------- quarantine, filters

@@ -92,14 +92,14 @@ def deid(
         for outcome in _begun(outcomes, report):
             _note(outcome, counts, lines)
             show()
+    _print(counts, alarm, dry_run, report == STANDARD_OUTPUT)
     if summary is not None:
         batch.write_whole(summary, counts.as_json(dry_run), "summary")
-    _end(counts, alarm, dry_run, report == STANDARD_OUTPUT)
+    _end(counts, alarm, dry_run)
 
 
-def _end(counts: batch.Summary, alarm: batch.Drift | None, dry_run: bool, to_error: bool) -> None:
-    """Say what became of all, and exit with 1 if not all is well."""
-    _print(counts, alarm, dry_run, to_error)
+def _end(counts: batch.Summary, alarm: batch.Drift | None, dry_run: bool) -> None:
+    """Remember the attributes of this run, and exit with 1 if not all is well."""
     if alarm and not dry_run:
         alarm.finish()
     if not counts.is_clean:
