@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from scp_anon.deid.recheck import changes
 from scp_anon.dicom.part10 import read_file_meta
 from tests import samples, study
 from tests.peers import corpus_files
+from tests.profiles import write_csv
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # real files are not all valid, says pydicom
 
@@ -51,6 +53,14 @@ def remaining(engine: Deidentifier, file: bytes) -> set[tuple[str, str]]:
     read = engine.read(file, meta.transfer_syntax_uid, start)
     found = changes(engine, read, meta.transfer_syntax_uid)
     return {(change.kind, f"{change.place[-1]:08X}") for change in found}
+
+
+def test_what_stays_after_all(tmp_path: Path) -> None:
+    """Where a table has no row, and the rule keeps the value then: the result claims less, and has to."""
+    table = write_csv(tmp_path / "table.csv", {"original": "one", "new": "two"})
+    rule = {"tag": "StudyDescription", "action": "lookup", "file": str(table), "otherwise": "keep"}
+    engine = Deidentifier(samples.KEY, "project", {**samples.PASS, "rules": [rule]})
+    assert remaining(engine, engine.bytes(samples.encoded(samples.image()))) == set()
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=str)

@@ -201,7 +201,7 @@ class _Recheck:
         elif rule.act is not None:
             yield from self._made(rule, scope, tag, begin, value, end, explicit)
         else:
-            scope.instance.done |= rule.done
+            scope.instance.done |= rule.done  # it stays
 
 
 def _chosen(rule: Rule, scope: Scope) -> Rule:
