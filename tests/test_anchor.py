@@ -70,7 +70,7 @@ def test_intervals_hold() -> None:
         ({"anchor": "(0008,0020)"}, {}, "19700101"),
         ({"anchor": "SeriesDate"}, {"SeriesDate": "20240228"}, "19700102"),
         ({"anchor": "AcquisitionDateTime"}, {"AcquisitionDateTime": "20240228235959+0100"}, "19700102"),
-        ({"anchor": "StudyDate", "becomes": "2024-02-29"}, {}, "20240229"),
+        ({"anchor": "StudyDate", "becomes": "2024-02-28"}, {}, "20240228"),
     ],
     ids=str,
 )
@@ -86,7 +86,13 @@ def test_no_state() -> None:
         assert new.StudyDate == "19700101"
 
 
-@pytest.mark.parametrize("value", ["", "2024", "20240230", "20240229\\20240301", "20240229-", "2024022910", None])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("", "2024", "20240230", "20240229\\20240301", "20240229-", "2024022910", None),
+        *("19700101", "19000101", "00010101"),  # nothing would move, or could be counted back
+    ],
+)
 def test_without_an_anchor(value: str | None) -> None:
     """An instance whose anchor is not one day is treated as by the Basic Profile: no date or time of it stays."""
     ds = dated(SeriesDate="20240301", AcquisitionDateTime="20240301101500", SeriesTime="101500")

@@ -5,6 +5,7 @@ The last needs no state: whatever instance of a study has the same date there, i
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Final
 
 from scp_anon.deid.actions import Unfit
@@ -18,6 +19,8 @@ from scp_anon.errors import ConfigError
 
 _WINDOW: Final = 365
 _ANCHORS: Final = ("DA", "DT")
+# What systems write where they know no date: from such a day all others could be counted back to what they were.
+_PLACEHOLDERS: Final = (date(1, 1, 1), date(1900, 1, 1), date(1970, 1, 1))
 
 
 class Offsets:
@@ -36,11 +39,14 @@ class Offsets:
         return self.anchor is None
 
     def __call__(self, scope: Scope) -> int:
-        """The days of an instance. Raises Unfit for one whose anchor is missing, or is no date."""
+        """The days of an instance. Raises Unfit for one whose anchor is missing, or is no date that anything is from.
+
+        Nor can it be the day that it is to become: every date would stay as it is.
+        """
         if self.anchor is None:
             return self.of(scope.instance.patient_key)
         day = whole_day(scope.instance.facts.get(self.anchor, b""), self._vr)
-        if day is None:
+        if day is None or day in _PLACEHOLDERS or day == self._dates.becomes:
             raise Unfit
         return (self._dates.becomes - day).days
 
