@@ -233,7 +233,7 @@ def _is_pseudonym(value: bytes) -> bool:
     return len(value) == 16 and value.isalnum() and value.upper() == value
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.booleans().flatmap(lambda vr: st.tuples(st.just(vr), trees.instances(vr))), st.data())
 def test_nothing_that_is_not_listed_survives(case: tuple[bool, Elements], data: st.DataObject) -> None:
     """Whatever the instance, and the list of what is in it: at every depth only that, and what we have made."""

@@ -117,7 +117,7 @@ def defined(element: Element) -> Element:
 # ---------------------------------------------------------------------- generated instances
 
 
-@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.booleans().flatmap(lambda vr: st.tuples(st.just(vr), trees.instances(vr))))
 def test_generated_instance_to_the_byte(case: tuple[bool, Elements]) -> None:
     """Whatever the elements, their VRs, nesting and lengths: exact, without a canary, and so once more."""

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pydicom import dcmread, dcmwrite
 from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
+from pydicom._private_dict import private_dictionaries
 from pydicom._uid_dict import UID_dictionary
 from pydicom.charset import convert_encodings, decode_bytes, encode_string, python_encoding
 from pydicom.datadict import add_dict_entries, dictionary_VR, tag_for_keyword
@@ -43,6 +44,7 @@ HELD = {
     "pydicom.dcmwrite",
     "pydicom._dicom_dict.DicomDictionary",
     "pydicom._dicom_dict.RepeatersDictionary",
+    "pydicom._private_dict.private_dictionaries",
     "pydicom._uid_dict.UID_dictionary",
     "pydicom.charset.convert_encodings",
     "pydicom.charset.decode_bytes",
@@ -310,6 +312,13 @@ def test_uid_dictionary() -> None:
     assert UID_dictionary[EXPLICIT][1] == "Transfer Syntax"
     assert "1.2.840.10008.1.4.1.1" in UID_dictionary  # Talairach Brain Atlas Frame of Reference
     assert all(set(uid) <= set("0123456789.") for uid in UID_dictionary)
+
+
+def test_private_dictionaries() -> None:
+    """By private creator, the text that is in files."""
+    assert len(private_dictionaries) > 300
+    assert all(isinstance(creator, str) for creator in private_dictionaries)
+    assert "SIEMENS CSA HEADER" in private_dictionaries
 
 
 def test_character_sets() -> None:
