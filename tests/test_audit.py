@@ -16,7 +16,7 @@ from scp_anon import ConfigError, Deidentifier, generate_key
 from scp_anon.deid import load_profile, with_audit
 from scp_anon.deid.audit import rows_of
 from tests import samples
-from tests.harness import scp_anon
+from tests.command import scp_anon
 from tests.profiles import engine, result, write_csv
 
 

@@ -221,9 +221,11 @@ def test_process_that_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(tree(tmp_path / "out")) == 119
 
 
-# So slow that it is not done before anybody gets to interrupt it.
+# So slow that it is not done before anybody gets to interrupt it; and to be interrupted, also where the tests run in
+# the background of a shell, which has its processes ignore SIGINT.
 _SLOW = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from scp_anon.batch.work import Worker
 from scp_anon.cli import main
 outcome = Worker.outcome

@@ -17,7 +17,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 from scp_anon import ConfigError, picture
 from scp_anon.picture import NoPicture, Pictures, Window
 from tests import samples
-from tests.harness import scp_anon
+from tests.command import scp_anon
 from tests.peers import corpus_files, require_package
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "docs" / "example.dcm"

@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from scp_anon.picture import NoPicture, Pictures
 from tests import samples
-from tests.harness import scp_anon
+from tests.command import scp_anon
 from tests.peers import CORPUS, require_package
 
 REAL = CORPUS / "pydicom+pydicom-data" / "MR-SIEMENS-DICOM-WithOverlays.dcm"

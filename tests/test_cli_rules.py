@@ -12,7 +12,7 @@ import yaml
 
 from scp_anon.deid import load_profile
 from tests import samples
-from tests.harness import scp_anon
+from tests.command import scp_anon
 
 DATA = Path(__file__).parent / "data" / "exchange"
 

@@ -19,7 +19,7 @@ from scp_anon import Deidentifier, splitting, table
 from scp_anon.errors import ConfigError
 from scp_anon.harmless import visible
 from tests import samples
-from tests.harness import scp_anon
+from tests.command import scp_anon
 from tests.hostile import KINDS
 from tests.peers import require_package
 from tests.profiles import engine

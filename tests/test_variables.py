@@ -15,7 +15,7 @@ from scp_anon import Deidentifier
 from scp_anon.columns import harmless
 from scp_anon.variables import DATE_FORMATS
 from tests import samples
-from tests.harness import scp_anon
+from tests.command import scp_anon
 from tests.profiles import result, write_csv
 
 PERSON = f"{samples.CANARY}-ID"

@@ -9,7 +9,7 @@ import pytest
 
 from scp_anon import ConfigError
 from scp_anon.months import Months
-from tests.harness import scp_anon
+from tests.command import scp_anon
 from tests.peers import require_package
 from tests.test_variables import Folder
 

@@ -13,7 +13,7 @@ import typer
 from scp_anon.cli import app
 from scp_anon.cli.changes import Changes
 from tests import samples
-from tests.harness import scp_anon
+from tests.command import scp_anon
 from tests.test_verify import Folder
 
 RULES = {"rules": [{"tag": "StationName", "action": "replace", "value": "{site}"}], "variables": {"site": "nowhere"}}
