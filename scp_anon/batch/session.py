@@ -162,11 +162,8 @@ def _settled(job: Job, manifest: Manifest, contents: Contents | None, outcome: O
             return _skipped(manifest, outcome)
     if outcome.status not in _FINISHED:
         return outcome
-    place, number, output = None, None, None
+    place, number, output = job.told(outcome), None, None
     if outcome.output is not None:
-        # The place in a mirror, or a folder, is that of the source, which is not for the manifest to tell.
-        if job.layout != MIRROR:
-            place = outcome.output.replace(FOLDER, job.names.of_folder(outcome.folder))
         if Worker.current.is_numbered:
             number = manifest.number(outcome.source, place or "")
         output = job.placed(outcome, number)

@@ -16,7 +16,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeVar
@@ -93,7 +93,7 @@ class Job:
     fields: Path | None = None
     once: bool = False
 
-    @property
+    @cached_property
     def names(self) -> Names:
         """The keyed hashes of this project."""
         return Names(subkey(self.key, "manifest", self.project))
@@ -101,6 +101,17 @@ class Job:
     def folder_of(self, file: Input) -> str:
         """The folder of an input, as far as the layout has it."""
         return os.path.dirname(file.relative) if FOLDER in self.layout else ""
+
+    def told(self, outcome: Outcome) -> str | None:
+        """The place of an output as the manifest tells it.
+
+        The place in a mirror, or a folder, is that of the source, which is not for the manifest to tell.
+        """
+        if outcome.output is None or self.layout == MIRROR:
+            return None
+        if FOLDER not in self.layout:
+            return outcome.output
+        return outcome.output.replace(FOLDER, self.names.of_folder(outcome.folder))
 
     def placed(self, outcome: Outcome, number: int | None) -> str:
         """The place of an output, with its number and its folder."""
