@@ -41,6 +41,7 @@ class Reason(StrEnum):
     PIXELS_MAY_IDENTIFY = "pixels-may-identify"
     NOT_ADMITTED = "not-admitted"
     AWAITING_MAPPING = "awaiting-mapping"
+    STUDY_OF_TWO_PATIENTS = "study-of-two-patients"
     RULE_NOT_APPLICABLE = "rule-not-applicable"
     RESIDUAL_VALUE = "residual-value"
     CANNOT_BE_UNSEALED = "cannot-be-unsealed"

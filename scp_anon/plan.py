@@ -7,12 +7,22 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel
 
 from scp_anon import log, metrics
-from scp_anon.config import Config, DicomSection, FolderSection, KeySection, ListenTlsSection, RouteSection
+from scp_anon.config import (
+    Config,
+    DicomSection,
+    FolderSection,
+    KeySection,
+    ListenTlsSection,
+    RouteSection,
+    SpoolSection,
+)
 from scp_anon.deid import Deidentifier, generate_key, load_key, load_profile, with_changes
+from scp_anon.deid.study_patients import SharedStudies, StudySeal
 from scp_anon.destinations import Destination
 from scp_anon.destinations.dicom import DicomDestination
 from scp_anon.destinations.folder import FolderDestination
@@ -27,6 +37,8 @@ from scp_anon.network.tls import AcceptorTls, Credentials, RequestorTls
 from scp_anon.sealing import Seal
 from scp_anon.spool import Announce, Spool
 from scp_anon.worker import Treatment
+
+_STUDIES: Final = "studies.sqlite"  # in the spool: of which patient each study is
 
 
 class Plan:
@@ -43,7 +55,7 @@ class Plan:
         self.spool().close()  # a fault in it is told before anything runs
         self.treatments = {
             route.called_ae_title: Treatment(
-                _deidentifier(key, route),
+                _deidentifier(key, route, config.spool),
                 route.destinations,
                 _folder(config.spool.path, route, self.destinations),
                 route.acknowledge == "deidentified",
@@ -126,9 +138,14 @@ def _reporters(config: Config) -> dict[str, frozenset[str]]:
     return reporters
 
 
-def _deidentifier(key: bytes, route: RouteSection) -> Deidentifier:
+def _deidentifier(key: bytes, route: RouteSection, spool: SpoolSection) -> Deidentifier:
     profile = with_changes(load_profile(route.profile), pixels=route.pixels)
-    return Deidentifier(key, route.project, profile, residual=route.verify == "residual")
+    policy = profile.study_patients or "first"
+    studies = None
+    if policy != "separate":
+        seal = StudySeal(key, route.project)
+        studies = SharedStudies(spool.path / _STUDIES, seal, policy, spool.fsync)
+    return Deidentifier(key, route.project, profile, residual=route.verify == "residual", studies=studies)
 
 
 def _places(section: FolderSection | DicomSection, config: Config) -> Sequence[Destination]:

@@ -62,7 +62,10 @@ class People:
         person = person.strip()
         if not person:
             raise BadCell("is empty")
-        return self._profile.patients.key(person, self._issuer, "")
+        key = self._profile.patients.key(person, self._issuer, "")
+        if not key:
+            raise BadCell("is a placeholder, and nobody's Patient ID")
+        return key
 
 
 @dataclass(frozen=True)

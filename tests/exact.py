@@ -16,6 +16,7 @@ from scp_anon.dicom.dictionary import dictionary
 from scp_anon.dicom.elements import DataSet, Value
 from scp_anon.dicom.uids import well_known_uids
 from tests.oracle import (
+    INSTANCE,
     METHOD,
     METHOD_CODES,
     METHOD_ITEM,
@@ -23,8 +24,11 @@ from tests.oracle import (
     PATIENT_NAME,
     REFERENCED_SERIES,
     SPECIFIC_CHARACTER_SET,
+    STUDY,
     code_of,
     iod_of,
+    key_of,
+    nobody,
 )
 from tests.wire import IMPLICIT, Element, Elements, Item
 
@@ -49,10 +53,12 @@ def deidentified(source: Elements, explicit: bool, identity: Identity, methods: 
     terms = _terms(source, ("",))
     pseudonym = _pseudonym(identity, "id", _raw(source, PATIENT_ID), terms)
     pseudonym = pseudonym or _pseudonym(identity, "name", _raw(source, PATIENT_NAME), terms)
+    pseudonym = pseudonym or identity.pseudonym(nobody(_raw(source, STUDY), _raw(source, INSTANCE)))
     present = {element.tag for element in source}
     absent = [
         Element(tag, vr if explicit else IMPLICIT, value)
         for tag, vr, value in (
+            (PATIENT_ID, "LO", b""),
             (0x00120062, "CS", b""),
             (METHOD, "LO", b""),
             (METHOD_CODES, "SQ", ()),
@@ -159,8 +165,8 @@ def _terms(source: Elements, inherited: tuple[str, ...]) -> tuple[str, ...]:
 
 def _pseudonym(identity: Identity, kind: str, raw: bytes, terms: tuple[str, ...]) -> bytes:
     raw = raw.strip(b"\0 ")
-    if not raw:
-        return b""
     if raw.isascii() and b"\x1b" not in raw:
-        return identity.pseudonym(f"{kind}:{raw.decode('ascii')}")
-    return identity.pseudonym(f"{kind}:{decode_bytes(raw, convert_encodings(list(terms)), set(b'^='))}")
+        key = key_of(kind, raw.decode("ascii"))
+    else:
+        key = key_of(kind, decode_bytes(raw, convert_encodings(list(terms)), set(b"^=")))
+    return identity.pseudonym(key) if key else b""

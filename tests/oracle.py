@@ -1,7 +1,7 @@
 """The oracle: a slow, obvious implementation of what the engine does, written from the standard's table.
 
 It works on what pydicom reads, as plain nested lists of raw values, so that "only this changed" is judged on bytes.
-Of the engine it uses the dummies and the keyed functions only.
+Of the engine it uses the dummies, the keyed functions, and who is one patient, only.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pydicom.dataset import Dataset
 import scp_anon
 from scp_anon.deid.dummies import BY_TAG, BY_VR
 from scp_anon.deid.identity import Identity
+from scp_anon.deid.patient_keys import PatientKeys
 from scp_anon.dicom.dictionary import dictionary
 from scp_anon.dicom.elements import DataSet, Value
 from scp_anon.dicom.uids import well_known_uids
@@ -34,6 +35,7 @@ SPECIFIC_CHARACTER_SET, PATIENT_NAME, PATIENT_ID, METHOD, METHOD_CODES = (
     0x00120063,
     0x00120064,
 )
+STUDY, INSTANCE = 0x0020000D, 0x00080018
 REFERENCED_SERIES = 0x00081115
 PRIVATE_DECLARATIONS = 0x00080300  # of what does not stay
 SOP_CLASS_UID = 0x00080016  # a class of the standard stays, as all well-known UIDs do
@@ -131,6 +133,8 @@ def deidentified(source: Plain, identity: Identity, methods: list[bytes]) -> Pla
     terms = _raw(source, SPECIFIC_CHARACTER_SET).decode("latin-1").split("\\")
     patient = _pseudonym(identity, "id", _raw(source, PATIENT_ID), terms)
     patient = patient or _pseudonym(identity, "name", _raw(source, PATIENT_NAME), terms)
+    patient = patient or identity.pseudonym(nobody(_raw(source, STUDY), _raw(source, INSTANCE)))
+    source = {PATIENT_ID: b"", **source}
     iod = iod_of(_raw(source, 0x00080016))
     result = _data_set(source, identity, patient, terms, iod, 0)
     earlier = [value.strip(b" \0") for value in _raw(source, METHOD).split(b"\\") if value]
@@ -183,13 +187,24 @@ def _new_uid(uid: bytes, identity: Identity) -> bytes:
     return uid if not uid or uid in well_known_uids() else identity.uid(uid)
 
 
+def nobody(study: bytes, instance: bytes) -> str:
+    """The key of a patient whom an instance does not name."""
+    study, instance = study.strip(b"\0 "), instance.strip(b"\0 ")
+    return f"study:{study.decode('ascii')}" if study else f"instance:{instance.decode('ascii')}"
+
+
+def key_of(kind: str, text: str) -> str:
+    """The key of a patient by ID or name, "" for what names nobody; test_patients judges what does."""
+    return PatientKeys().key(text if kind == "id" else "", "", text if kind == "name" else "")
+
+
 def _pseudonym(identity: Identity, kind: str, raw: bytes, terms: list[str]) -> bytes:
     raw = raw.strip(b"\0 ")
-    if not raw:
-        return b""
     if raw.isascii() and b"\x1b" not in raw:
-        return identity.pseudonym(f"{kind}:{raw.decode('ascii')}")
-    return identity.pseudonym(f"{kind}:{decode_bytes(raw, convert_encodings(terms), set(b'^='))}")
+        key = key_of(kind, raw.decode("ascii"))
+    else:
+        key = key_of(kind, decode_bytes(raw, convert_encodings(terms), set(b"^=")))
+    return identity.pseudonym(key) if key else b""
 
 
 def _raw(source: Plain, tag: int) -> bytes:

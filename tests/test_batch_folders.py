@@ -55,7 +55,7 @@ def test_resumed(layout: str, source: Path, tmp_path: Path) -> None:
     before = tree(out)
     assert deid(*common).said == "7 skipped\n"
     assert CANARY not in (out / NAME).read_text()
-    new = samples.image("new")
+    new = samples.image("new", study="study 0")
     new.PatientID = f"{CANARY}-0"
     (source / f"{CANARY}{{n}}" / "new.dcm").write_bytes(samples.encoded(new))
     os.utime(source / f"{CANARY}{{n}}" / "1.dcm", ns=(1, 1))

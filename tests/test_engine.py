@@ -173,12 +173,13 @@ def test_earlier_methods_are_kept() -> None:
 
 @pytest.mark.parametrize("keyword", ["PatientID", "PatientName"])
 def test_patient_without_id(keyword: str) -> None:
-    """Without an ID the patient is told by the name; with neither, both stay empty."""
+    """Without an ID the patient is told by the name; with neither, by the study."""
     ds = samples.image()
     ds.PatientID = ""
     assert read(ENGINE.bytes(samples.encoded(ds)))[keyword].value == IDENTITY.pseudonym("name:CANARY^PÄTIENT").decode()
     ds.PatientName = ""
-    assert not read(ENGINE.bytes(samples.encoded(ds)))[keyword].value
+    nobody = IDENTITY.pseudonym(f"study:{ds.StudyInstanceUID}").decode()
+    assert read(ENGINE.bytes(samples.encoded(ds)))[keyword].value == nobody
 
 
 # ---------------------------------------------------------------------- every row of the table

@@ -151,6 +151,7 @@ def test_every_attribute_that_is_kept(is_explicit: bool) -> None:
     result = ENGINE.bytes(part10(wire.encode(elements), EXPLICIT_LE if is_explicit else IMPLICIT_LE))
     assert_exact(elements, result, is_explicit)
     assert {e.tag for e in decoded(result)} == {e.tag for e in source} | {
+        0x00100020,
         0x00120062,
         0x00120063,
         0x00120064,

@@ -148,8 +148,8 @@ def test_the_module_of_the_clinical_trial_is_whole(options: list[str], patient: 
     path.write_bytes(samples.encoded(ds))
     found = result(source, *options)
     assert found.ClinicalTrialSponsorName == found.ClinicalTrialProtocolID == PROJECT
-    assert found.ClinicalTrialSubjectID == (found.PatientID or "DEIDENTIFIED")
-    assert bool(found.PatientID) == bool(patient)
+    assert found.ClinicalTrialSubjectID == found.PatientID
+    assert found.PatientID
     site, number = options[1::2] or ("", "")
     assert (found.ClinicalTrialSiteName, found.ClinicalTrialSiteID) == (site, number)
 

@@ -51,6 +51,7 @@ def of_patient(patient: str) -> Callable[[Dataset], None]:
 
     def change(ds: Dataset) -> None:
         ds.PatientID = patient
+        ds.StudyInstanceUID = samples.uid(f"study of {patient}")
 
     return change
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from scp_anon import ConfigError, Deidentifier
@@ -21,11 +22,18 @@ from tests import samples
 from tests.harness import AE_TITLE, eventually, running_node, scp_anon, storescu
 from tests.profiles import engine, result
 from tests.samples import CANARY
-from tests.test_patients import of
+from tests.test_patients import of as of_a_study
 
 ROOT = Path(__file__).resolve().parents[1]
 KEY_ID = "00000000"
 HEADER = f"scp-anon patients 1, key {KEY_ID}\n"
+
+
+def of(patient_id: str, name: str = "Name", issuer: str = "") -> Dataset:
+    """An instance of a patient, in a study of the patient's own."""
+    ds = of_a_study(patient_id, name, issuer)
+    ds.StudyInstanceUID = samples.uid(f"study of {patient_id}")
+    return ds
 
 
 def by(path: Path, **settings: object) -> Deidentifier:
@@ -69,9 +77,9 @@ def test_a_later_start_goes_on_from_there(tmp_path: Path) -> None:
 
 
 def test_who_is_somebody(tmp_path: Path) -> None:
-    """By name where there is no ID; nobody has no number; an issuer counts if it is said to."""
+    """By name where there is no ID; nobody has one by the study; an issuer counts if it is said to."""
     path = tmp_path / "patients"
-    assert [result(of("", name), by(path)).PatientID for name in ("N", "M", "N", "")] == ["1", "2", "1", ""]
+    assert [result(of("", name), by(path)).PatientID for name in ("N", "M", "N", "")] == ["1", "2", "1", "3"]
     counting = by(tmp_path / "issuers", issuer=True)
     assert [result(of("1", issuer=issuer), counting).PatientID for issuer in ("", "A", "B", "A")] == list("1232")
 

@@ -3,7 +3,8 @@
 The manifest is a file in the output folder. Its first line says by what it was made: digests of the profile, the key,
 the project and the layout, and the version. Then there is a line for each input that is finished, as JSON:
 
-    [hash of the path of the source, size, mtime in ns, status, place, number, hash of the content if that counts]
+    [hash of the path of the source, size, mtime in ns, status, place, number, hash of the content if that counts,
+    the study and its patient where this input is the first of its study]
 
 Lines are appended when what they tell of is on stable storage, every two seconds or so, and are brought there
 themselves. What a crash leaves of the last line is ignored. The source is known by a keyed hash of its
@@ -37,12 +38,15 @@ _SELDOM: Final = 60.0
 _LINES: Final = 16384
 _PATIENCE: Final = 10.0  # seconds until the processes of a killed run must have gone
 _DIGITS: Final = 32
+_FEWEST: Final = 5  # values of a line behind the source
+_INDEXED: Final = 6  # values of a line that the index has
 
 
 class Done(NamedTuple):
     """What has become of an input: `place` is that of the layout, with `NUMBER` in it if `number` is to go there.
 
     A folder of the input is in it as a keyed hash. `content`: a keyed hash of it, if each is to be done once.
+    `owner`: the study and its patient, of the first input of a study.
     """
 
     size: int
@@ -51,6 +55,7 @@ class Done(NamedTuple):
     place: str | None
     number: int | None
     content: str | None = None
+    owner: str | None = None
 
 
 class Names:
@@ -162,7 +167,7 @@ class Manifest:
         return end
 
     def _remember(self, source: bytes, done: Done) -> None:
-        self._index.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?, ?)", (source, *done))
+        self._index.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?, ?)", (source, *done[:_INDEXED]))
         if done.number is not None:
             self._index.execute(
                 "INSERT INTO numbers VALUES (?, ?) ON CONFLICT DO UPDATE SET n = max(n, excluded.n)",
@@ -201,7 +206,7 @@ class Manifest:
         self._hold(bytes.fromhex(source), done)
         if self._descriptor is None:
             return
-        self._pending.append(_line([source, *(done if done.content is not None else done[:-1])]))
+        self._pending.append(_line([source, *_without_nothing(done)]))
         if len(self._pending) >= _LINES or time.monotonic() > self._sync_at:
             self.sync()
 
@@ -232,6 +237,14 @@ class Manifest:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _without_nothing(done: Done) -> list[object]:
+    """Return the values of a line without those at its end that say nothing."""
+    values: list[object] = list(done)
+    while len(values) > _FEWEST and values[-1] is None:
+        values.pop()
+    return values
 
 
 def _key(place: str) -> bytes:

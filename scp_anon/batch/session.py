@@ -15,9 +15,12 @@ from scp_anon.batch.drift import Drift
 from scp_anon.batch.files import Input
 from scp_anon.batch.manifest import NAME, Done, Manifest
 from scp_anon.batch.mapping import Mapping
+from scp_anon.batch.owners import Owners, written
+from scp_anon.batch.owners import read as read_owner
 from scp_anon.batch.pool import run
 from scp_anon.batch.report import QuarantineFolder
 from scp_anon.batch.work import MIRROR, TEMPORARY, Job, Outcome, Worker, put
+from scp_anon.deid.study_patients import Owner
 from scp_anon.destinations.layout import FOLDER, filled
 from scp_anon.errors import ConfigError, Reason
 
@@ -48,7 +51,10 @@ def perform(
         contents = Contents(job.output, not job.dry_run) if job.once else None
         if contents is not None:
             stack.callback(contents.close)
-        manifest = _manifest(job, resume, contents)
+        owners = Owners() if job.study_policy != "separate" else None
+        if owners is not None:
+            stack.callback(owners.close)
+        manifest = _manifest(job, resume, contents, owners)
         stack.callback(manifest.close)
         pairs = None
         if mapping is not None and not job.dry_run:
@@ -67,7 +73,7 @@ def perform(
         stack.enter_context(contextlib.closing(outcomes))
         for outcome in outcomes:
             _note(outcome, pairs, alarm)
-            final = _settled(job, manifest, contents, outcome)
+            final = _settled(job, manifest, contents, owners, outcome)
             if kept is not None and final.copy is not None:
                 kept.add(final)
             yield final
@@ -90,7 +96,7 @@ def _sync(*noted: Mapping | Drift | None) -> None:
             each.sync()
 
 
-def _manifest(job: Job, resume: bool, contents: Contents | None) -> Manifest:
+def _manifest(job: Job, resume: bool, contents: Contents | None, owners: Owners | None) -> Manifest:
     """The manifest of the output folder. Raises ConfigError where it is that of something else."""
     writes = not job.dry_run
     if writes and Worker.current.is_numbered and not (resume and (job.output / NAME).exists()):
@@ -100,7 +106,12 @@ def _manifest(job: Job, resume: bool, contents: Contents | None) -> Manifest:
                 raise ConfigError(f"{job.output}: {why}")
 
     def loaded(source: str, done: Done) -> None:
-        """Note a content that an earlier run has finished; of a mirror, or a folder, it is not told where."""
+        """Note a content that an earlier run has finished; of a mirror, or a folder, it is not told where.
+
+        And note of which patient a study is.
+        """
+        if owners is not None and done.owner is not None:
+            owners.add(read_owner(done.owner))
         if contents is not None and done.content is not None and done.status == "delivered":
             place = filled(done.place, done.number, "") if done.place is not None else "{"
             contents.add(done.content, source, None if "{" in place else place, is_new=False)
@@ -152,7 +163,9 @@ def _is_same(file: Input, done: Done) -> bool:
     return (found.st_size, found.st_mtime_ns) == (done.size, done.mtime_ns)
 
 
-def _settled(job: Job, manifest: Manifest, contents: Contents | None, outcome: Outcome) -> Outcome:
+def _settled(
+    job: Job, manifest: Manifest, contents: Contents | None, owners: Owners | None, outcome: Outcome
+) -> Outcome:
     """Give an output its place, and note what is finished; returns the outcome as it is then."""
     if contents is not None and outcome.content is not None:
         is_there = contents.has(outcome.content)
@@ -160,6 +173,7 @@ def _settled(job: Job, manifest: Manifest, contents: Contents | None, outcome: O
             return outcome if is_there else outcome._replace(status="failed", reason="what had its content is gone")
         if outcome.status == "delivered" and is_there:
             return _skipped(manifest, outcome)
+    outcome, owner = _owned(owners, outcome)
     if outcome.status not in _FINISHED:
         return outcome
     place, number, output = job.told(outcome), None, None
@@ -176,10 +190,23 @@ def _settled(job: Job, manifest: Manifest, contents: Contents | None, outcome: O
     except OSError as error:
         return outcome._replace(status="failed", output=None, reason=error.strerror)
     done = Done(outcome.size, outcome.mtime_ns, outcome.status, place, number, outcome.content)
-    manifest.add(outcome.source, done)
+    manifest.add(outcome.source, done._replace(owner=written(owner)) if owner is not None else done)
+    if owners is not None and owner is not None:
+        owners.add(owner)
     if contents is not None and outcome.content is not None:
         contents.add(outcome.content, job.names.of(outcome.source), output, is_new=True)
     return outcome._replace(output=output, temporary=None)
+
+
+def _owned(owners: Owners | None, outcome: Outcome) -> tuple[Outcome, Owner | None]:
+    """Have a result be that of its study's patient; returns the outcome, and who is the first patient of a study."""
+    owner = outcome.owner
+    if owners is None or owner is None or outcome.status != "delivered":
+        return outcome, None
+    first = owners.first(owner)
+    if first is None:
+        return outcome, owner if Worker.current.names_patient(owner) else None
+    return (Worker.current.of_study(outcome, first) if first != owner else outcome), None
 
 
 def _differs(temporary: str, there: str) -> bool:

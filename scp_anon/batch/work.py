@@ -28,6 +28,7 @@ from scp_anon.batch.manifest import NAME, Names
 from scp_anon.batch.originals import KEYWORDS, Original
 from scp_anon.deid import Deidentified, Deidentifier, ProfileFile
 from scp_anon.deid.identity import subkey
+from scp_anon.deid.study_patients import NamedOwner, Owner, StudyPolicy, StudySeal
 from scp_anon.destinations.fields import LayoutFields
 from scp_anon.destinations.layout import FOLDER, NUMBER, Layout, filled, values_of
 from scp_anon.dicom.finding import Buffer
@@ -54,7 +55,8 @@ class Outcome(NamedTuple):
     As a process yields it, the output still is to be given its number, and `folder`, that of the input: `temporary` is
     where it is until then. `content`: the hash of that of the input, if it counts. `detail` narrows the reason down.
     `copy`: where the input was copied to in the quarantine folder. `uids`: keyword, old and new value, and `tags`:
-    names, of which this process has not told yet.
+    names, of which this process has not told yet. `owner`: the study and the patient that the input names, where the
+    run minds that a study is of one patient.
     """
 
     source: str
@@ -70,6 +72,7 @@ class Outcome(NamedTuple):
     content: str | None = None
     uids: tuple[tuple[str, str, str], ...] = ()
     tags: tuple[str, ...] = ()
+    owner: Owner | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,11 @@ class Job:
     drift: bool = False
     fields: Path | None = None
     once: bool = False
+
+    @property
+    def study_policy(self) -> StudyPolicy:
+        """What becomes of an input that names another patient than the inputs of its study before it."""
+        return self.profile.study_patients or "hold"
 
     @cached_property
     def names(self) -> Names:
@@ -127,7 +135,8 @@ class Worker:
     def __init__(self, job: Job) -> None:
         """Raises ConfigError for a profile or a layout that cannot be meant."""
         self._job = job
-        self._deidentifier = Deidentifier(job.key, job.project, job.profile)
+        self._owner = NamedOwner(StudySeal(job.key, job.project)) if job.study_policy != "separate" else None
+        self._deidentifier = Deidentifier(job.key, job.project, job.profile, studies=self._owner)
         self._fields = LayoutFields(job.layout, job.fields) if job.fields is not None else None
         self._layout = None if job.layout == MIRROR or self._fields else Layout(job.layout, numbers=True)
         self._output = str(job.output)
@@ -139,6 +148,7 @@ class Worker:
     def start(cls, job: Job) -> None:
         """Make the engine of this process, unless it has it already; and let libraries be silent."""
         log.silence_libraries()
+        _is_below.cache_clear()  # of an earlier run: links may lead elsewhere now
         if not hasattr(cls, "current") or cls.current._job is not job:
             cls.current = cls(job)
             gc.freeze()  # what has been compiled stays: the collector need not look at it again and again
@@ -187,6 +197,30 @@ class Worker:
             reason, detail = str(Reason.UNEXPECTED_ERROR), type(error).__name__
         return self.set_aside(Outcome(file.path, status, None, reason, size, mtime, detail))
 
+    def of_study(self, outcome: Outcome, first: Owner) -> Outcome:
+        """De-identify an input again as that of its study's patient, or quarantine it, by the policy of the job.
+
+        `outcome`: what became of it as the patient's that it names, which stays if both are one.
+        """
+        assert self._owner is not None  # or nobody would ask
+        assert outcome.owner is not None  # likewise
+        try:
+            key = self._owner.decided(self._job.study_policy, first, outcome.owner, self._deidentifier.profile.patients)
+        except Undecodable as undecodable:
+            _discard(outcome.temporary)
+            found = outcome._replace(status="quarantined", output=None, temporary=None)
+            return self.set_aside(found._replace(reason=str(undecodable.reason), detail=undecodable.detail))
+        if key is None:
+            return outcome
+        _discard(outcome.temporary)
+        with self._owner.being(key):
+            relative = (outcome.output or "") if self._job.layout == MIRROR else f"{outcome.folder}/_".lstrip("/")
+            return self.outcome(Input(outcome.source, relative, True))
+
+    def names_patient(self, owner: Owner) -> bool:
+        """Return whether an input names its patient, so that its study is known to be that one's."""
+        return self._owner is not None and self._owner.is_named(owner)
+
     def set_aside(self, outcome: Outcome) -> Outcome:
         """Copy an input that is quarantined to the quarantine folder, if there is one; it has failed if that does."""
         if outcome.status != "quarantined" or self._job.quarantine is None or self._job.dry_run:
@@ -200,6 +234,8 @@ class Worker:
 
     def _deidentify(self, file: Input, outcome: Outcome) -> Outcome:
         """De-identify into the output folder, if anything is to be written; returns the outcome with its place."""
+        if self._owner is not None:
+            self._owner.found = None
         if self._job.dry_run:
             with opened(file.path) as (buffer, mapped):
                 outcome = self._with_content(outcome, buffer, mapped)
@@ -213,7 +249,7 @@ class Worker:
                 outcome = self._placed(file, self._with_content(outcome, buffer, mapped), buffer, result)
                 result.write(descriptor)
             _check_unchanged(outcome)
-            if self._job.layout != MIRROR or self._job.once:
+            if self._job.layout != MIRROR or self._job.once or self._owner is not None:
                 return outcome._replace(temporary=temporary)
             put(temporary, self._output, self._job.placed(outcome, None))
         except BaseException:
@@ -232,7 +268,8 @@ class Worker:
         """The outcome with the place of the result, and with what is to be told of the original."""
         layout = self._fields.layout_of(file.path) if self._fields else self._layout
         place = layout.place_of(result) if layout else file.relative
-        outcome = outcome._replace(output=place, folder=self._job.folder_of(file))
+        owner = self._owner.found if self._owner is not None else None
+        outcome = outcome._replace(output=place, folder=self._job.folder_of(file), owner=owner)
         if self._job.mapping:
             pairs = zip(KEYWORDS.values(), _uids(Original(buffer).values(_UIDS)), _new_uids(result), strict=True)
             outcome = outcome._replace(uids=tuple(self._untold(pair for pair in pairs if all(pair))))
@@ -248,6 +285,12 @@ class Worker:
             if each not in self._told:
                 self._told.add(each)
                 yield each
+
+
+def _discard(temporary: str | None) -> None:
+    if temporary is not None:
+        with contextlib.suppress(OSError):  # what is left is removed at the end
+            os.unlink(temporary)
 
 
 def _check_unchanged(outcome: Outcome) -> None:

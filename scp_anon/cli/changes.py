@@ -41,6 +41,9 @@ class Changes:
         typer.Option(help="An entry of a profile's admit, before its own: '{when: ..., then: ...}'; may be repeated."),
     ] = None
     patient_id: Annotated[str | None, typer.Option(help="The Patient ID and Patient's Name of all.")] = None
+    study_patients: Annotated[
+        str | None, typer.Option(help="Where one study names two patients: hold, first, or separate.")
+    ] = None
     site: Annotated[str | None, typer.Option(help="The profile's variable site.")] = None
     site_id: Annotated[str | None, typer.Option(help="The profile's variable siteid.")] = None
     event: Annotated[str | None, typer.Option(help="The profile's variable event.")] = None
@@ -107,6 +110,9 @@ def changed(changes: Changes) -> ProfileFile:
     if changes.patient_id is not None:
         found["patients"] = {"scheme": "fixed", "id": changes.patient_id}
         _check("--patient-id", {"patients": found["patients"]})
+    if changes.study_patients is not None:
+        found["study_patients"] = changes.study_patients
+        _check("--study-patients", {"study_patients": changes.study_patients})
     if changes.uids is not None:
         found["uids"] = _OLD_STYLE if changes.uids == "mmiv-old-style" else {"scheme": changes.uids}
         _check("--uids", {"uids": found["uids"]})

@@ -31,6 +31,7 @@ from scp_anon.deid.profile import Profile
 from scp_anon.deid.residual import Gate, Spliced
 from scp_anon.deid.settings import BASIC
 from scp_anon.deid.splice import Piece, splice
+from scp_anon.deid.study_patients import StudyPatients
 from scp_anon.dicom.dictionary import LONG_VRS
 from scp_anon.dicom.encoding import scan
 from scp_anon.dicom.finding import Buffer, Irregular
@@ -138,12 +139,14 @@ class Deidentifier:
         profile: ProfileSource = BASIC,
         rules: Mapping[str, Custom] | None = None,
         residual: bool = False,
+        studies: StudyPatients | None = None,
     ) -> None:
         """`key`: the master key, see `load_key`.
 
         `profile`: "basic", the path of a profile file, or what such a file holds (docs/profiles.md). `rules`: keyword
         or tag → a function of yours, which decides before all other rules (see `Attribute`). `residual`: a result that
-        still holds a value that its original is known by is Undecodable. Raises ConfigError for a short key,
+        still holds a value that its original is known by is Undecodable. `studies`: decides where the instances of one
+        study name two patients; without it each gets the patient that it names. Raises ConfigError for a short key,
         for a profile that cannot be meant, and for an audit that others may read.
         """
         settings = load_profile(profile)
@@ -153,6 +156,7 @@ class Deidentifier:
             self._profile.patients.check()
         self._audit = Audit(settings.audit.file, project, self.key_id) if settings.audit is not None else None
         self._gate = Gate(self._profile) if residual else None
+        self._studies = studies
 
     @property
     def key_id(self) -> str:
@@ -318,7 +322,7 @@ class Deidentifier:
         if instance.sop_class_uid not in storage_sop_classes():
             raise Undecodable(Reason.UNKNOWN_SOP_CLASS)
         profile.admission.check(instance)
-        instance.find_patient()
+        instance.find_patient(self._studies)
         if profile.cleaner is not None:
             instance.own = profile.cleaner.own(named(found, buffer, instance.character_sets))
         return instance

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from scp_anon.deid import text
 from scp_anon.deid.descriptors import OwnIdentity
 from scp_anon.deid.identity import Identity
+from scp_anon.deid.patient_keys import study_key
 from scp_anon.dicom.dictionary import vr_of
 from scp_anon.dicom.finding import Buffer
 from scp_anon.dicom.uids import iod_of_sop_class
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from scp_anon.deid.actions import FoundRule
     from scp_anon.deid.conditions import Name
     from scp_anon.deid.patients import Patients
+    from scp_anon.deid.study_patients import StudyPatients
 
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
 SOP_CLASS_UID: Final = 0x00080016
@@ -41,8 +43,9 @@ class Instance:
     """One instance on its way through the engine.
 
     `facts`: top-level tag → raw value, of those that rules or conditions need. `context`: what is known besides the
-    data set. `iod`: the key of its IOD in the tables, or "". `patient`: its pseudonym, or "" where there is neither ID
-    nor name. `own`: what its text has to be cleaned of. `done`: what has been done to it so far, as bits of `actions`.
+    data set. `iod`: the key of its IOD in the tables, or "". `patient`: its pseudonym. `patient_key`: what tells its
+    patient from others. `own`: what its text has to be cleaned of. `done`: what has been done to it so far, as bits of
+    `actions`.
     """
 
     __slots__ = (
@@ -54,6 +57,7 @@ class Instance:
         "iod",
         "own",
         "patient",
+        "patient_key",
         "patients",
         "sop_class_uid",
     )
@@ -83,18 +87,31 @@ class Instance:
         self.done = 0
         self.own = OwnIdentity()
         self.patient = b""
+        self.patient_key = self._named_patient() or study_key(self._study(), _ascii(sop_instance_uid))
 
-    def find_patient(self) -> None:
-        """Find the patient's pseudonym. Raises Undecodable where it has to be waited for."""
+    def find_patient(self, studies: StudyPatients | None = None) -> None:
+        """Find the patient's pseudonym. `studies`: decides where another instance of the study names another patient.
+
+        Raises Undecodable to hold the instance, and OSError.
+        """
         self.patient = self.patients.pseudonym(self)
+        study = self._study()
+        if studies is None or not study:
+            return
+        key = studies.patient(study, self.patient_key, self.patients)
+        if key != self.patient_key:
+            self.patient_key = key
+            self.patient = self.patients.pseudonym(self)
 
     def text(self, tag: int) -> str:
         """A top-level value as text without its padding, "" where it is absent."""
         return text.decode(self.facts.get(tag, b""), self.character_sets)
 
-    @property
-    def patient_key(self) -> str:
-        """What tells this patient from others in the original: by ID, by name where there is no ID."""
+    def _study(self) -> str:
+        return _ascii(unpadded(self.facts.get(STUDY_INSTANCE_UID, b"")))
+
+    def _named_patient(self) -> str:
+        """Return the key of the patient whom the instance names, "" where it names nobody."""
         return self.patients.key(self.text(PATIENT_ID), self.text(ISSUER_OF_PATIENT_ID), self.text(PATIENT_NAME))
 
     def values(self, name: Name) -> list[str] | None:
@@ -159,6 +176,10 @@ class Scope:
             if inner >= SPECIFIC_CHARACTER_SET:
                 break
         return Scope(self.instance, (*self.path, tag), character_sets, self.buffer, found)
+
+
+def _ascii(uid: bytes) -> str:
+    return uid.decode("ascii", "replace")
 
 
 def unpadded(value: bytes) -> bytes:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from scp_anon.deid.identity import Identity
-from scp_anon.deid.patients import patient_key
+from scp_anon.deid.patient_keys import PatientKeys
 from scp_anon.deid.settings import PreviewedPatients, SequentialPatients
 from scp_anon.errors import ConfigError
 from scp_anon.filesystem import make_directory, sync_directory, write_all
@@ -184,7 +184,7 @@ class Sequential:
     def __init__(self, identity: Identity, settings: SequentialPatients) -> None:
         self._identity = identity
         self._prefix = settings.prefix.encode("ascii")
-        self._issuer = settings.issuer
+        self._keys = PatientKeys(settings.issuer, settings.placeholders)
         kind = PreviewedIndex if isinstance(settings, PreviewedPatients) else PatientIndex
         self._index = kind(settings.file, settings.start, identity.key_id)
 
@@ -194,7 +194,7 @@ class Sequential:
 
     def key(self, patient_id: str, issuer: str, name: str) -> str:
         """By ID, with its issuer if that counts; by name where there is no ID."""
-        return patient_key(patient_id, issuer if self._issuer else "", name)
+        return self._keys.key(patient_id, issuer, name)
 
     def pseudonym(self, instance: Instance) -> bytes:
         """The number of the instance's patient. Raises OSError."""

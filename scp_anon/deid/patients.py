@@ -1,7 +1,7 @@
 """The pseudonyms of patients: by keyed hash, the same for all, or from a table.
 
-A patient is known by Patient ID without the blanks around it; where there is none, by Patient's Name. Issuer of
-Patient ID counts only if a profile says so: one hospital's systems do not all write it, and one patient would be two.
+Who is one patient, `patient_keys` says. Issuer of Patient ID counts only if a profile says so: one hospital's systems
+do not all write it, and one patient would be two.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from scp_anon.deid.identity import PSEUDONYM_LENGTH, Identity, is_hash
+from scp_anon.deid.patient_keys import PatientKeys, id_key
 from scp_anon.deid.settings import FixedPatients, HashedPatients, TablePatients
 from scp_anon.errors import ConfigError, Reason, Undecodable
 
@@ -57,11 +58,11 @@ class Hashed:
         self._identity = identity
         self._prefix = settings.prefix.encode("ascii")
         self._length = settings.length
-        self._issuer = settings.issuer
+        self._keys = PatientKeys(settings.issuer, settings.placeholders)
 
     def key(self, patient_id: str, issuer: str, name: str) -> str:
         """By ID, with its issuer if that counts; by name where there is no ID."""
-        return patient_key(patient_id, issuer if self._issuer else "", name)
+        return self._keys.key(patient_id, issuer, name)
 
     def pseudonym(self, instance: Instance) -> bytes:
         """The pseudonym of the instance's patient."""
@@ -94,10 +95,11 @@ class Fixed:
     def __init__(self, identity: Identity, settings: FixedPatients) -> None:
         self._id = settings.id.encode("ascii")
         self._name = (settings.name or settings.id).encode("ascii")
+        self._keys = PatientKeys()
 
     def key(self, patient_id: str, issuer: str, name: str) -> str:
         """By ID, or by name: dates still move by an offset of the patient's own."""
-        return patient_key(patient_id, "", name)
+        return self._keys.key(patient_id, issuer, name)
 
     def pseudonym(self, instance: Instance) -> bytes:
         """The ID of all."""
@@ -136,14 +138,16 @@ class Table:
         self._identity = identity
         self._path = settings.file
         self._issuer = settings.issuer
+        self._keys = PatientKeys(settings.issuer, settings.placeholders)
         self._look_at = 0.0
         self._seen: tuple[int, int, int] | None = None
         self._rows: dict[str, tuple[bytes, bytes]] = {}
         self._look()
 
     def key(self, patient_id: str, issuer: str, name: str) -> str:
-        """By ID, with its issuer if that counts; by name where there is no ID."""
-        return patient_key(patient_id, issuer if self._issuer else "", name)
+        """By ID, with its issuer if that counts; by name where there is no ID. What has a row is no placeholder."""
+        listed = id_key(patient_id.strip(" \0"), issuer if self._issuer else "")
+        return listed if listed in self._rows else self._keys.key(patient_id, issuer, name)
 
     def pseudonym(self, instance: Instance) -> bytes:
         """The pseudonym in the patient's row. Raises Undecodable where there is none."""
@@ -196,13 +200,6 @@ def stamp(path: Path) -> tuple[int, int, int] | None:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def patient_key(patient_id: str, issuer: str, name: str) -> str:
-    """What tells a patient from others: by ID, by name where there is no ID, "" where there is neither."""
-    if patient_id:
-        return f"id:{patient_id}\0{issuer}" if issuer else f"id:{patient_id}"
-    return f"name:{name}" if name else ""
-
-
 def _read(path: Path, by_issuer: bool) -> dict[str, tuple[bytes, bytes]]:
     """The rows of a table. Raises ConfigError, which names the line and never what is in it."""
     try:
@@ -225,8 +222,8 @@ def _rows(path: Path, reader: csv.DictReader[str], by_issuer: bool) -> dict[str,
         for value in (pseudonym, name):
             if not value or len(value) > _LONGEST or "\\" in value or not (value.isascii() and value.isprintable()):
                 raise ConfigError(f"{path}:{reader.line_num}: a pseudonym is 1 to 64 printable ASCII characters")
-        key = patient_key(patient, (row.get("issuer") or "").strip() if by_issuer else "", "")
-        if not key or key in rows:
-            raise ConfigError(f"{path}:{reader.line_num}: {'this id is there twice' if key else 'id is missing'}")
+        key = id_key(patient, (row.get("issuer") or "").strip() if by_issuer else "")
+        if not patient or key in rows:
+            raise ConfigError(f"{path}:{reader.line_num}: {'this id is there twice' if patient else 'id is missing'}")
         rows[key] = (pseudonym.encode("ascii"), name.encode("ascii"))
     return rows

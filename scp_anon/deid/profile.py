@@ -6,6 +6,7 @@ For each tag there is one look-up. What depends on the instance or on the place 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +23,15 @@ from scp_anon.deid.conditions import compile_condition
 from scp_anon.deid.custom import Custom, custom_rule
 from scp_anon.deid.dummies import BY_TAG, BY_VR, code
 from scp_anon.deid.identity import KEY_BYTES, Identity
-from scp_anon.deid.instance import FACTS, SOP_CLASS_UID, SPECIFIC_CHARACTER_SET, STUDY_INSTANCE_UID, Instance, Scope
+from scp_anon.deid.instance import (
+    FACTS,
+    PATIENT_ID,
+    SOP_CLASS_UID,
+    SPECIFIC_CHARACTER_SET,
+    STUDY_INSTANCE_UID,
+    Instance,
+    Scope,
+)
 from scp_anon.deid.mmiv import Scheme
 from scp_anon.deid.offsets import Offsets
 from scp_anon.deid.patient_index import Sequential
@@ -181,8 +190,8 @@ class Profile:
         return PrivateRules(own, known, clean, shift, options.bit(SAFE_PRIVATE) if is_on else 0, written)
 
     def _created(self) -> dict[int, Rule]:
-        """The attributes that rules add where they are missing."""
-        created: dict[int, Rule] = {}
+        """The attributes that rules add where they are missing, and Patient ID, which is of Type 2 in every IOD."""
+        created: dict[int, Rule] = {PATIENT_ID: self.chain.rule(PATIENT_ID)}
         for own in self.own:
             if own.section.create and own.section.tag is not None:
                 for tag in parse_target(own.section.tag).tags:
@@ -318,14 +327,18 @@ def _method_code(name: str) -> DataSet:
 def _digest(settings: ProfileFile) -> str:
     """Eight digits that tell this set of rules, and what we replace values with, from every other.
 
-    What files say counts, not where they are: the same profile is named by another path from another folder.
+    Only what differs from the defaults counts: a setting that this version does not have yet, or that says what is so
+    anyway, changes nothing. What files say counts, not where they are: the same profile is named by another path from
+    another folder.
     """
     files = (settings.vocabulary, settings.safe_private, *(section.file for section in settings.rules))
-    content = hashlib.sha256(settings.model_dump_json(exclude=_PLACES).encode())
+    said = settings.model_dump(mode="json", exclude=_PLACES, exclude_defaults=True)
+    said = {name: value for name, value in said.items() if value not in ({}, [])}
+    content = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     content.update(repr((EDITION, sorted(BY_VR.items()), sorted(BY_TAG.items()))).encode())
     for path in files:
-        said = path.read_bytes() if path is not None and path.is_file() else None
-        content.update(b"-" if said is None else hashlib.sha256(said).digest())
+        file = path.read_bytes() if path is not None and path.is_file() else None
+        content.update(b"-" if file is None else hashlib.sha256(file).digest())
     return content.hexdigest()[:8]
 
 

@@ -84,6 +84,7 @@ class HashedPatients(Section):
     prefix: str = Field(default="", pattern=r"^[A-Za-z0-9 _.-]{0,12}$")
     length: int = Field(default=PSEUDONYM_LENGTH, ge=8, le=LONGEST_HASH)
     issuer: bool = False
+    placeholders: tuple[str, ...] | None = None
 
 
 class FixedPatients(Section):
@@ -100,6 +101,7 @@ class TablePatients(Section):
     scheme: Literal["table"]
     file: Path
     issuer: bool = False
+    placeholders: tuple[str, ...] | None = None
 
 
 class SequentialPatients(Section):
@@ -110,6 +112,7 @@ class SequentialPatients(Section):
     start: int = Field(default=1, ge=1, le=10**12)
     prefix: str = Field(default="", pattern=r"^[A-Za-z0-9 _.-]{0,12}$")
     issuer: bool = False
+    placeholders: tuple[str, ...] | None = None
 
 
 class PreviewedPatients(SequentialPatients):
@@ -178,6 +181,7 @@ class ProfileFile(Section):
     options: tuple[Option, ...] = ()
     dates: DatesSection = DatesSection(window=365)
     patients: Patients = HashedPatients()
+    study_patients: Literal["hold", "first", "separate"] | None = None
     uids: UidsSection = UidsSection()
     rules: tuple[RuleSection, ...] = ()
     admit: tuple[AdmitSection, ...] = ()

@@ -23,6 +23,7 @@ from scp_anon.deid.instance import PATIENT_ID, STUDY_INSTANCE_UID
 from scp_anon.deid.iods import Plain, damage, plain
 from scp_anon.deid.recheck import changes
 from scp_anon.deid.residual import LONG, Content, Kept, Known, Place, Sought, Spliced
+from scp_anon.deid.study_patients import NamedOwner, StudySeal
 from scp_anon.destinations.folder import TEMPORARIES
 from scp_anon.dicom.dictionary import attributes, tag_text
 from scp_anon.dicom.finding import Buffer, Irregular
@@ -134,8 +135,13 @@ class Checker:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._engine = Deidentifier(job.key or job.salt, job.project, job.profile)
+        key, policy = job.key or job.salt, job.profile.study_patients
+        # A node, or a profile, may have given an instance the patient that another one of its study names.
+        self._owner = NamedOwner(StudySeal(key, job.project)) if policy in (None, "first") else None
+        self._engine = Deidentifier(key, job.project, job.profile, studies=self._owner)
         self._kept = Kept.of(self._engine.profile)
+        self._asked: Pairs = ()
+        self._named: dict[str, None] = {}
 
     def result(self, relative: str) -> Checked:
         """Check a result by itself."""
@@ -219,7 +225,7 @@ class Checker:
         compared: dict[str, list[Finding]] = {}
         for original, result in pairs:
             with suppress(Exception):  # whatever it is: it has not been compared
-                found = self._learnt(known, original, result)
+                found = self._learnt(known, original, result, pairs)
                 # Two originals may have the same UID: then a result is that of one of them.
                 if result is not None and (result not in compared or len(found) < len(compared[result])):
                     compared[result] = found
@@ -236,12 +242,30 @@ class Checker:
             findings += ((result, finding) for finding in dict.fromkeys(told))
         return findings
 
-    def _learnt(self, known: Known, original: str, result: str | None) -> list[Finding]:
+    def _learnt(self, known: Known, original: str, result: str | None, pairs: Pairs) -> list[Finding]:
         """Add to what is known of the originals of a study; compares one with its result."""
         with self._opened(original) as (buffer, _):
             spliced = self._spliced(buffer)
             known.add(spliced, self._kept)
-            return self._compared(spliced, result) if result is not None else []
+            if result is None:
+                return []
+            found = self._compared(spliced, result)
+            if found and self._owner is not None:
+                for patient in self._patients(pairs, self._owner):
+                    with self._owner.being(patient):
+                        found = min(found, self._compared(self._spliced(buffer), result), key=len)
+            return found
+
+    def _patients(self, pairs: Pairs, owner: NamedOwner) -> tuple[str, ...]:
+        """Return the keys of the patients whom the originals of a study name: any of them may be that of all."""
+        if self._asked is not pairs:
+            self._asked, self._named = pairs, {}
+            for original, _ in pairs:
+                with suppress(Exception), self._opened(original) as (buffer, _):  # whatever it is, it names nobody
+                    self._spliced(buffer)
+                    if owner.key is not None:
+                        self._named[owner.key] = None
+        return tuple(self._named) if len(self._named) > 1 else ()
 
     def _compared(self, spliced: Spliced, result: str) -> list[Finding]:
         """What a result lacks for its IOD that its original had, and where it is not what its original becomes."""

@@ -83,7 +83,9 @@ def verify(job: Job, processes: int, progress: Progress = lambda what: None) -> 
             _compare(job.against, pool, index, report, progress)
         else:
             index.index()
-            for level, example in index.mixed():
+        for level, example in index.mixed():
+            # Series of several studies may be those of the originals; of a study's patients the profile decides.
+            if job.against is None or (level == "study" and job.profile.study_patients != "separate"):
                 report.add(Finding("mixed", _IS_OF[level]), example)
         for times, example in index.duplicates():
             report.add(Finding("duplicate", "(0008,0018)"), example, times)
