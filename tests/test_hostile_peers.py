@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ import psutil
 import pytest
 
 from scp_anon import Deidentifier, load_key
+from scp_anon.errors import Rejected
 from scp_anon.network.association import Context
 from scp_anon.network.scu import Peer, Requestor, read_meta
 from scp_anon.network.tls import Credentials, RequestorTls
@@ -103,7 +105,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
         found = World(node, ports, pki, images, new_uids, footprint(node))
         for over in OVER:
             fill(found.target(over, ATTACKS[0]))
-            send(found.peer(over), images)
+            # Whoever has just let go of a slot is not seen to have gone at once.
+            eventually(partial(is_served, found.peer(over), images))
         eventually(lambda: (now := node.events("association-accepted")) and len(now) == ended(node))
         found.before = footprint(node)
         yield found
@@ -137,6 +140,14 @@ def send(peer: Peer, images: list[Path]) -> int:
         statuses = [requestor.store(path, *read_meta(path)) for path in images]
     assert not any(statuses)
     return len(statuses)
+
+
+def is_served(peer: Peer, images: list[Path]) -> bool:
+    """Whether images can be sent: all slots may still be taken."""
+    try:
+        return send(peer, images) == len(images)
+    except Rejected:
+        return False
 
 
 def send_until(peer: Peer, images: list[Path], over: threading.Event) -> int:

@@ -71,7 +71,7 @@ class Trace:
 
     def place(self, path: str) -> str:
         """The place of the spool that a file is in, as "active" or "outgoing/one"; "" where it is not in the spool."""
-        if not path.startswith(f"{self.spool}/"):
+        if not path.startswith(f"{self.spool}/") or path.startswith(f"{self.spool}/studies.sqlite"):
             return ""
         place, *between, _ = os.path.relpath(path, self.spool).split("/")
         return f"{place}/{between[0]}" if place == "outgoing" else place

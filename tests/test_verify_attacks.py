@@ -295,7 +295,11 @@ def test_studies_of_several_patients(case: Case) -> None:
     other = case.engine.bytes(samples.encoded(image("2", PatientID="HOSP-4712-X")))
     path.write_bytes(other)
     assert case.found(against=False) == {("mixed", "(0010,0020)", "")}
-    assert {("differs", "(0010,0010)", ""), ("differs", "(0010,0020)", "")} == case.found()
+    assert case.found() == {
+        ("differs", "(0010,0010)", ""),
+        ("differs", "(0010,0020)", ""),
+        ("mixed", "(0010,0020)", ""),
+    }
     path.write_bytes(case.engine.bytes(samples.encoded(image("2", StudyInstanceUID="1.2.3"))))
     assert ("mixed", "(0020,000D)", "") in case.found(against=False)
     assert ("differs", "(0020,000D)", "") in case.found()
