@@ -83,8 +83,7 @@ def _may_be_name(line: Line, index: int) -> bool:
 
 
 def _is_titled(line: Line, index: int) -> bool:
-    is_name = line.folds[index] in namesakes() and line.folds[index] not in listed("body-parts")
-    return line.raws[index].istitle() or (is_name and not _is_attribute(line, index))
+    return line.raws[index].istitle() or (line.folds[index] in namesakes() and not _is_attribute(line, index))
 
 
 def _follow(line: Line, index: int, first: Callable[[Line, int], bool]) -> bool:
@@ -137,7 +136,6 @@ def _initials_before(line: Line, index: int) -> bool:
             gap in (" ", "_", "^")
             and line.raws[index - 1].isupper()
             and letter not in _MEANING
-            and not (is_region and _is_attribute(line, index))
         )
     if not found:
         return False
@@ -206,7 +204,7 @@ def _announces(line: Line, index: int) -> bool:
     if before in listed("for"):
         return not _is_attribute(line, index) and not _is_list(line, index)
     if before in listed("relations") or before in listed("roles"):
-        return not is_region and not _is_attribute(line, index)
+        return not (is_region and line.raws[index].islower()) and not _is_attribute(line, index)
     return False
 
 
@@ -234,15 +232,11 @@ def _given(line: Line, index: int) -> None:
         word = line.folds[near]
         both = line.raws[near].istitle() and line.raws[index].istitle() and len(word) > _TWO
         # 'Long, Jennifer knee' is about a knee.
-        is_other = line.folds[index] in listed("body-parts") and not _same_case(line.raws[near], line.raws[index])
+        is_other = line.folds[index] in listed("body-parts") and line.raws[index].islower()
         is_given = word in given or (len(word) == _TWO and line.raws[near].isupper() and line.raws[index].istitle())
         if not is_other and is_given and (line.drop[near] == NAME or (line.drop[near] == KEEP and both)):
             for gone in range(min(index, near), max(index, near) + 1):
                 line.drop[gone] = NAME
-
-
-def _same_case(one: str, other: str) -> bool:
-    return (one.istitle() and other.istitle()) or (one.isupper() and other.isupper())
 
 
 def remove_neighbours(line: Line, own_initials: frozenset[str]) -> None:
