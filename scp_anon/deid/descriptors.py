@@ -30,6 +30,7 @@ from scp_anon.deid.vocabulary import Vocabulary, canonical, joined, listed, piec
 
 _PASSES: Final = 8
 _WINDOW: Final = 8  # an identifier or name is looked for in up to this many words in a row
+_TELLING_LETTERS: Final = 4  # of a name, within a word
 _GLUED: Final = re.compile(r"[a-z][A-Z]|[A-Z]{2}[a-z]|[0-9][^\W\d_]|[^\W\d_][0-9]")
 
 _OUTER: Final = re.compile(r"[()\[\]{}\"'`\u2018-\u201f\xab\xbb]|[+<>~\xb1]+\Z")
@@ -189,3 +190,11 @@ def clean(text: str, own: OwnIdentity, words: Vocabulary) -> str:
         text = cleaned
     # What still changes has been made to: nothing of it is worth the risk.
     return ""
+
+
+def is_own(text: str, own: OwnIdentity) -> bool:
+    """Whether a word of `text` belongs to the identity of the instance, or has how a word of it begins within."""
+    line = Line(text)
+    _scrub(line, own)
+    folded = joined(map(canonical, line.folds))
+    return any(line.drop) or any(len(word) >= SHORTEST and word[:_TELLING_LETTERS] in folded for word in own.words)

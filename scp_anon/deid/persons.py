@@ -132,11 +132,7 @@ def _initials_before(line: Line, index: int) -> bool:
     if _DOT.fullmatch(gap):
         found = not (letter in "lr" and (is_region or _is_attribute(line, index))) or _is_initials(line, index - 2)
     else:
-        found = (
-            gap in (" ", "_", "^")
-            and line.raws[index - 1].isupper()
-            and letter not in _MEANING
-        )
+        found = gap in (" ", "_", "^") and line.raws[index - 1].isupper() and letter not in _MEANING
     if not found:
         return False
     line.drop[index] = NAME
