@@ -26,7 +26,7 @@ from scp_anon.deid.vocabulary import listed
 _LONGEST_TAIL: Final = 24  # words
 _LONGEST_TOWN: Final = 7  # words
 _SUFFIX: Final = re.compile(
-    r".{2,}(?:strass?e|straat|str|weg|platz|gasse|gassli|allee|ufer|damm|chaussee|steig|stieg|pfad|ring|markt|hof|kamp|berg"
+    r".{2,}(?:strass?e|straat|str|weg|platz|gasse|gassli|allee?|ufer|damm|chaussee|steig|stieg|pfad|ring|markt|hof|kamp|berg"
     r"|laan|plein|gracht|kade|dijk|singel|dreef|steeg|pad|plantsoen|gata|gaten|gate|gatan|gade|gaden|vei|veien|vejen|vej"
     r"|vagen|vag|vegen|veg|stien|sti|stigen|plass|plassen|plads|torget|torvet|torv|torg|bakken|backen|haugen|lia|krok"
     r"|katu|kuja|stra?ede|straedet)"
@@ -40,6 +40,7 @@ _FLATS: Final = frozenset("apt apartment appt appartement suite flat appartament
 _CODE_BEFORE: Final = re.compile(
     r"(?:(?<![^\W_])[A-Z]{1,3}-)?(?<![0-9])(?:[0-9]{4} ?[A-Z]{2},?|[0-9]{2,4}[ -][0-9]{2,4}|[0-9]{4,6})\s{1,2}$"
 )
+_SHORTEST_CODE: Final = 4
 _LONGEST_CODE: Final = 14
 
 
@@ -96,7 +97,7 @@ def _remove_tail(line: Line, end: int) -> None:
     index, has_code, has_town = end + 1, False, False
     folds = line.folds
     stop = min(end + _LONGEST_TAIL, len(folds))
-    while index < stop and _is_within(line.gap(index - 1)):
+    while index < stop and (_is_within(line.gap(index - 1)) or _goes_on(line, index, has_code)):
         town = _town_before_code(line, index) if not has_code else 0
         if town:
             _mark(line, index, town)
@@ -121,6 +122,17 @@ def _mark(line: Line, start: int, stop: int) -> None:
 
 def _is_within(gap: str) -> bool:
     return (len(gap) <= 4 and not set(gap) & set(";:]=\x7c")) or gap.strip() in (",", ".,", "")
+
+
+def _goes_on(line: Line, index: int, has_code: bool) -> bool:
+    """Whether the rest of an address stands behind a semicolon or a dash: a postcode, which no other word separates."""
+    if has_code or line.gap(index - 1).strip() not in (";", "-", "|", "/", ":"):
+        return False
+    near = range(index, min(index + 4, len(line.folds)))
+    code = next(
+        (other for other in near if line.drop[other] == GONE and len(line.folds[other]) >= _SHORTEST_CODE), None
+    )
+    return code is not None and any(line.drop[other] == NAME for other in range(index, min(code + 4, len(line.folds))))
 
 
 def _is_part(line: Line, index: int) -> bool:
@@ -194,7 +206,7 @@ def _remove_town(line: Line, index: int) -> int:
 
 def _town_before_code(line: Line, index: int) -> int:
     """The postcode that follows the town at `index` and its state, if one does: 'Head City, IL 62701'."""
-    if "," not in line.gap(index - 1) and "\n" not in line.gap(index - 1):
+    if not set(line.gap(index - 1)) & set(",;\n"):
         return 0
     for code in range(index + 1, min(index + 7, len(line.folds))):
         if not _is_within(line.gap(code - 1)):
@@ -261,6 +273,9 @@ def _remove_code(line: Line, town: int) -> None:
         return
     start = line.spans[first][0]
     code = _CODE_BEFORE.search(line.plain[max(0, start - _LONGEST_CODE) : start])
-    if code and len(line.folds[town]) > 1:
+    if code:
         line.remove_between(start - len(code[0]), start)
-        _mark(line, first, town)
+        index = _remove_town(line, first)
+        while index < len(line.folds) and _is_within(line.gap(index - 1)) and _is_of_town(line, index):
+            line.drop[index] = line.drop[index] or GONE
+            index += 1

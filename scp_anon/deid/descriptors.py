@@ -102,8 +102,24 @@ def _scrub(line: Line, own: OwnIdentity) -> None:
             rows.append([word if word.isalnum() else joined((word,)) for word in line.folds])
         for row in rows:
             _scrub_rows(line, row, own)
+    if own.words:
+        _scrub_spelt(line, own)
     if own.numbers or own.short:
         remove_own_numbers(line, own.numbers, own.short)
+
+
+def _scrub_spelt(line: Line, own: OwnIdentity) -> None:
+    """A name that is spelt letter by letter goes: 'S.m.i.t.h'."""
+    folds, start = line.folds, 0
+    while start < len(folds):
+        end = start
+        while end < len(folds) and len(folds[end]) == 1:
+            end += 1
+        if end - start > _WINDOW // 2:
+            spelt = "".join(folds[start:end])
+            if any(len(word) > _WINDOW // 2 and word in spelt for word in own.words):
+                line.drop[start:end] = [NAME] * (end - start)
+        start = end + 1
 
 
 def _scrub_rows(line: Line, row: list[str], own: OwnIdentity) -> None:

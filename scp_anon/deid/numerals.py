@@ -51,7 +51,8 @@ _LETTERED: Final = re.compile(
       [A-Z]{{2}}(?:{_S}[0-9]){{6}}{_S}[A-DT]                                                   # United Kingdom
     | [A-Z](?:{_S}[A-Z]){{5}}(?:{_S}[0-9]){{2}}{_S}[A-EHLMPRST](?:{_S}[0-9]){{2}}{_S}[A-Z](?:{_S}[0-9]){{3}}
       {_S}[A-Z]                                                                               # Italy
-    | (?:[0-9]{_S}){{6}}[-+A-FU-Y ]{_S}(?:[0-9]{_S}){{3}}[0-9A-Z]                               # Finland
+    | (?:[0-9]{_S}){{6}}[-+A-FU-Y]{_S}(?:[0-9]{_S}){{3}}[0-9A-Z]   # Finland
+    | [0-9]{{6}}\ [0-9]{{3}}[A-Z]
     | [A-Z]{_S}[0-9]{{3}}{_S}[0-9]{{3}}{_S}[0-9]{{3}}                                         # Germany
     | [0-9]{{2}}{_S}[0-9]{{6}}{_S}[A-Z]{_S}[0-9]{{3}}
     | [1-478]{_S}[0-9]{{2}}{_S}[0-9]{{2}}{_S}[0-9][0-9AB]{_S}[0-9]{{3}}{_S}[0-9]{{3}}(?:{_S}[0-9]{{2}})?  # France
@@ -253,7 +254,9 @@ def _remove_groups(line: Line, index: int) -> None:
         if not _NEXT_GROUP.fullmatch(line.gap(after - 1)) or line.raws[after][1:2] == "/":
             break
         if word.isdigit():
-            if follows in listed("units") or (len(word) == 1 and follows.isalpha() and len(follows) > 1):
+            if follows in listed("units") or (
+                len(word) == 1 and follows.isalpha() and len(follows) > 1 and line.gap(after) == " "
+            ):
                 break
         elif not (_CHECK.fullmatch(word) and not follows.isalpha()) and (
             not _DIGITS.search(word) or _MEASURED.fullmatch(word) or "." in word or "," in word

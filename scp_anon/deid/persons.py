@@ -47,7 +47,7 @@ def _titles(line: Line) -> None:
     for index, word in enumerate(line.folds):
         gap = line.gap(index)
         if word in titles or (word in listed("short-titles") and _is_title(line, index, gap)):
-            line.drop[index] = GONE
+            line.drop[index] = NAME if len(word) == 1 else GONE  # 'T.M. Long' is no Monsieur
             _follow(line, index, _may_be_name)
         elif word in roles and (":" in gap or "=" in gap) and _follow(line, index, _is_titled):
             line.drop[index] = GONE

@@ -15,13 +15,14 @@ from scp_anon.deid.vocabulary import listed
 
 _LONGEST_NAME: Final = 4  # words
 DIGIT: Final = re.compile(r"[0-9]")
-_HOUSE: Final = re.compile(r"[0-9]{1,5}[a-z]?|[0-9]{1,4}(?:bis|ter|quater|er)")
+_HOUSE: Final = re.compile(r"[0-9]{1,5}[a-z]?|[0-9]{1,4},[0-9]{4,6}|[0-9]{1,4}(?:bis|ter|quater|er)")
 UNIT: Final = re.compile(
-    r"[0-9]{1,5}[a-z]{0,2}|[a-z][0-9]{1,5}|[a-z]|ii|iii|iv|vi|vii|viii|xi|xii|hs|bis|ter|quater|rd|[0-9]{1,3}(?:st|nd|rd|th|er|e)"
+    r"[0-9]{1,5}[a-z]{0,2}|[a-z][0-9]{3,5}|[a-z]|ii|iii|iv|vi|vii|viii|xi|xii|hs|bis|ter|quater|rd|[0-9]{1,3}(?:st|nd|rd|th|er|e)"
 )
 _POSTCODE: Final = re.compile(r"[0-9]{3,6}|[0-9]{4}[a-z]{2}")
 MEASURE: Final = re.compile(r"[0-9]+(?:mm|cm|ml|mg|kv|kvp|ma|mas|ms|min|sec|dir|ch|hz|mhz|t)[0-9]?")
 _OFTEN: Final = frozenset("st rd dr ln ct way close hill court drive lane park bridge".split())
+_REPEATED: Final = ("bis", "ter", "quater")
 WITHIN: Final = re.compile(r"[\s.,'\u2019#/_^-]{0,3}|,?\s?[(]|\s?[-\xb7|]\s")
 _NAME_GAP: Final = re.compile(r"[\s.'\u2019_-]{1,2}|['\u2019]")
 _NUMBER_GAP: Final = re.compile(r"[\s.,'#_-]{1,3}")
@@ -43,7 +44,11 @@ def street(line: Line, index: int, word: str, is_suffixed: bool) -> tuple[int, i
     if word in listed("boxes"):
         return _box(line, index)
     if word in listed("streets-before") and (len(word) > 1 or line.gap(index)[:1] in (".", "/")):
-        return _named_behind(line, index)
+        is_after = word in listed("streets-after")
+        start = _before(line, index, 1) if is_after else index
+        if any(other.isalpha() and other not in _REPEATED for other in line.folds[start:index]):
+            return start, index
+        return _named_behind(line, index) or (_named_before(line, index, word) if is_after else None)
     if word not in listed("streets-after") and word.removesuffix("s") in listed("streets-short"):
         word = word.removesuffix("s")
     if word in listed("streets-after") or word in listed("streets-short"):
@@ -126,13 +131,15 @@ def _named_before(line: Line, index: int, word: str) -> tuple[int, int] | None:
         and (is_strange or numbered or word in listed("streets-certain"))
     ):
         start = index - 1
-        while start > max(0, index - 3) and _NAME_GAP.fullmatch(line.gap(start - 1)) and _goes_on(line, start - 1):
+        while start > max(0, index - 3) and (line.gap(start - 1) == "-" or _joins(line, start - 1)):
             start -= 1
     return (start, index) if start < index else None
 
 
-def _goes_on(line: Line, index: int) -> bool:
-    """Whether a word may be the first one of the name of a street."""
+def _joins(line: Line, index: int) -> bool:
+    """Whether a word belongs to the name of a street that goes on behind it."""
+    if not _NAME_GAP.fullmatch(line.gap(index)):
+        return False
     word, raw = line.folds[index], line.raws[index]
     is_name = line.drop[index] == NAME or word in listed("ambiguous") or word in listed("surnames")
     is_technical = word in listed("protocol") or len(word) < 3
@@ -190,9 +197,7 @@ def _before(line: Line, index: int, words: int) -> int:
         gap = line.gap(before)
         if len(gap) > 2 or WITHIN.fullmatch(gap) is None:
             break
-        if line.folds[before] in ("bis", "ter", "quater") or (
-            words and not line.folds[before][0].isdigit() and "," not in gap
-        ):
+        if line.folds[before] in _REPEATED or (words and not line.folds[before][0].isdigit() and "," not in gap):
             continue
         is_number = line.folds[before][0].isdigit() and (is_house(line, before) or line.drop[before] == GONE)
         is_ordinal = words and re.fullmatch(r"[0-9]{1,3}(?:st|nd|rd|th)", line.folds[before])
