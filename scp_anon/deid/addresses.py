@@ -7,6 +7,7 @@ not know takes its postcode with it.
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Final
 
 from scp_anon.deid.line import GONE, KEEP, NAME, Line
@@ -46,26 +47,24 @@ _LONGEST_CODE: Final = 14
 
 def remove_addresses(line: Line) -> None:
     """Mark the words of every address."""
-    folds = line.folds
-    if NAME in line.drop:
+    folds, suffixed, has_digits = line.folds, set(), DIGIT.search(line.plain) is not None
+    has_names = NAME in line.drop
+    if has_names:
         _remove_connectors(line)
-    types = listed("streets")
-    suffixed = [i for i, word in enumerate(folds) if line.drop[i] == NAME and _SUFFIX.fullmatch(word)]
-    if (
-        types.isdisjoint(word.removesuffix("s") for word in folds)
-        and types.isdisjoint(folds)
-        and not suffixed
-        and (not DIGIT.search(line.plain) or prepositions().isdisjoint(folds))
-    ):
-        if NAME in line.drop and DIGIT.search(line.plain):
-            _remove_town_lines(line)
-        return
-    for index, word in enumerate(folds):
-        core = street(line, index, word, index in suffixed)
-        if core is not None:
-            _remove(line, *core)
-    if NAME in line.drop:
+        suffixed = {i for i, word in enumerate(folds) if line.drop[i] == NAME and _SUFFIX.fullmatch(word)}
+    if suffixed or not _kinds().isdisjoint(folds) or (has_digits and not prepositions().isdisjoint(folds)):
+        for index, word in enumerate(folds):
+            core = street(line, index, word, index in suffixed)
+            if core is not None:
+                _remove(line, *core)
+    if has_digits and has_names:
         _remove_town_lines(line)
+
+
+@cache
+def _kinds() -> frozenset[str]:
+    """All kinds of streets and boxes, in the plural as well: where none of these is, there is hardly an address."""
+    return frozenset(word + end for word in listed("streets") for end in ("", "s"))
 
 
 def _remove(line: Line, start: int, end: int) -> None:
@@ -276,6 +275,7 @@ def _remove_code(line: Line, town: int) -> None:
     if code:
         line.remove_between(start - len(code[0]), start)
         index = _remove_town(line, first)
-        while index < len(line.folds) and _is_within(line.gap(index - 1)) and _is_of_town(line, index):
+        stop = min(index + _LONGEST_TAIL, len(line.folds))
+        while index < stop and _is_within(line.gap(index - 1)) and _is_of_town(line, index):
             line.drop[index] = line.drop[index] or GONE
             index += 1

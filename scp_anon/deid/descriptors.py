@@ -30,6 +30,7 @@ from scp_anon.deid.vocabulary import Vocabulary, canonical, joined, listed, piec
 
 _PASSES: Final = 8
 _WINDOW: Final = 8  # an identifier or name is looked for in up to this many words in a row
+_FEW_LETTERS: Final = 4  # of a name that is spelt letter by letter there are more
 _TELLING_LETTERS: Final = 4  # of a name, within a word
 _GLUED: Final = re.compile(r"[a-z][A-Z]|[A-Z]{2}[a-z]|[0-9][^\W\d_]|[^\W\d_][0-9]")
 
@@ -102,7 +103,7 @@ def _scrub(line: Line, own: OwnIdentity) -> None:
             rows.append([word if word.isalnum() else joined((word,)) for word in line.folds])
         for row in rows:
             _scrub_rows(line, row, own)
-    if own.words:
+    if own.words and len(keys) > _FEW_LETTERS:
         _scrub_spelt(line, own)
     if own.numbers or own.short:
         remove_own_numbers(line, own.numbers, own.short)
@@ -115,9 +116,9 @@ def _scrub_spelt(line: Line, own: OwnIdentity) -> None:
         end = start
         while end < len(folds) and len(folds[end]) == 1:
             end += 1
-        if end - start > _WINDOW // 2:
+        if end - start > _FEW_LETTERS:
             spelt = "".join(folds[start:end])
-            if any(len(word) > _WINDOW // 2 and word in spelt for word in own.words):
+            if any(len(word) > _FEW_LETTERS and word in spelt for word in own.words):
                 line.drop[start:end] = [NAME] * (end - start)
         start = end + 1
 

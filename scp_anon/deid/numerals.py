@@ -7,6 +7,8 @@ of b values, angles. Patterns have bounded or possessive repetition only, so tha
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from operator import itemgetter
 from typing import Final
 
 from scp_anon.deid.line import GONE, KEEP, NAME, Line
@@ -16,6 +18,7 @@ _SHORTEST: Final = 3
 _FEWEST_DIGITS: Final = 7  # of a number in groups that nothing announces
 _CERTAIN: Final = 9  # digits that are no measures, unless all groups may be
 _FEW_OF_LETTERED: Final = 2  # digits of the shortest postcode
+_FEW_OF_OWN: Final = 5  # digits of the shortest of the instance's own numbers that are looked for in groups
 _MANY_ONES: Final = 7  # digits one by one
 _FAR: Final = 4  # characters between two digits of one number
 _LABEL_REACH: Final = 8
@@ -70,7 +73,7 @@ _LETTERED: Final = re.compile(
     """,
     re.VERBOSE,
 )
-_MIXED: Final = re.compile(r"[0-9][^\W_]*[\s._/-]{0,3}[A-Za-z]|[A-Za-z][\s._/-]{0,3}[0-9]|:")
+_MIXED: Final = re.compile(r"[0-9][\s._/-]?[A-Za-z]|[A-Za-z][\s._/-]?[0-9]|:")
 # Digits in groups, whatever separates them; a letter or two may stand before them.
 _GROUPS: Final = re.compile(
     r"(?<![^\W_])(?:[A-Za-z]{1,3})?[0-9]++(?:[\s./_,:;()|*~#+\xb7-]{1,3}+[0-9]++)++(?![^\W_])"
@@ -101,6 +104,8 @@ def remove_own_numbers(line: Line, numbers: frozenset[str], short: frozenset[str
         if canonical(key) in short and _is_called_identifier(line, index):
             line.drop[index] = GONE
     places = [match.start() for match in _DIGITS.finditer(line.plain)]
+    if len(places) < _FEW_OF_OWN:
+        return
     digits = "".join(line.plain[place] for place in places)
     for number in numbers:
         start = digits.find(number)
@@ -185,7 +190,7 @@ def _is_listing(text: str) -> bool:
 def _is_after_valued(line: Line, start: int) -> bool:
     """Whether what is here follows, or begins with, a word that values follow: 'b 50 400 800', 'b50_400_800'."""
     valued = listed("valued")
-    index = next((index for index, span in enumerate(line.spans) if span[1] > start), len(line.spans))
+    index = bisect_right(line.spans, start, key=itemgetter(1))
     before = line.folds[index - 1] if index else ""
     return before in valued or (index < len(line.folds) and line.folds[index].rstrip("0123456789") in valued)
 
