@@ -53,6 +53,14 @@ Patient {}
 seen by {}
 Mr. {}
 for Dr {}
+{}/Jennifer knee
+{};Jennifer
+{}^Jennifer
+Mary-Jo {}
+{} (MD)
+{}, Dr
+for the {} family
+nurse: {}
 knee, pour {}
 Knie, für {}
 Knie, von {}

@@ -25,6 +25,10 @@ _TOGETHER: Final = re.compile(r"[\s_-]")
 _CALLING: Final = re.compile(r"[\s:._/=-]{1,3}")
 # What an uppercase letter before or after a word often is: a side, a plane, a wave, a level of the spine.
 _MEANING: Final = frozenset("abcdehiloprstvwxy")
+_DEGREES: Final = frozenset("md phd rn jr dds msc".split())
+_FAMILY: Final = frozenset("family familie famille familia famiglia household estate".split())
+_BEHIND: Final = re.compile(r"[\s.,(]{1,3}")
+_BESIDE_GIVEN: Final = re.compile(r"[\s.,;/'\u2019^_=&-]{0,3}")
 _OF: Final = frozenset("of de von van av af di".split())
 _TWO: Final = 2
 
@@ -183,10 +187,19 @@ def _called(line: Line, index: int) -> bool:
         line.drop[index] = NAME
         return True
     after = index + 1
-    if after < len(folds) and folds[after] in ("md", "phd", "rn", "jr") and _NEAR.fullmatch(line.gap(index)):
+    if after < len(folds) and _is_follower(folds[after], line.gap(index)):
         line.drop[index] = line.drop[after] = NAME
         return True
     return False
+
+
+def _is_follower(word: str, gap: str) -> bool:
+    """Whether a word behind this gap makes the one before it a name: 'Long, MD', 'Long (RN)', 'the Long family'."""
+    if word in _FAMILY:
+        return gap == " "
+    return _BEHIND.fullmatch(gap) is not None and (
+        word in _DEGREES or ("," in gap and (word in listed("titles") or word == "dr"))
+    )
 
 
 def _announces(line: Line, index: int) -> bool:
@@ -199,6 +212,8 @@ def _announces(line: Line, index: int) -> bool:
     is_region = line.folds[index] in listed("body-parts")
     if before in listed("for"):
         return not _is_attribute(line, index) and not _is_list(line, index)
+    if before in listed("verbs"):
+        return not is_region and not _is_attribute(line, index)
     if before in listed("relations") or before in listed("roles"):
         return not (is_region and line.raws[index].islower()) and not _is_attribute(line, index)
     return False
@@ -219,20 +234,25 @@ def _is_list(line: Line, index: int) -> bool:
 def _given(line: Line, index: int) -> None:
     """A given name beside it, or with an initial between them, makes a word a name: 'Head, Jennifer', 'Art Wood'."""
     given = listed("given-names")
+    is_region = line.folds[index] in listed("body-parts") and line.raws[index].islower()
     for step in (-1, 1):
         near = index + step
-        if not 0 <= near < len(line.raws) or not _NEAR.fullmatch(line.gap(min(index, near))):
+        if not 0 <= near < len(line.raws) or not _BESIDE_GIVEN.fullmatch(gap := line.gap(min(index, near))):
             continue
-        if len(line.folds[near]) == 1 and line.folds[near].isalpha() and 0 <= near + step < len(line.raws):
-            near += step
+        if is_region and (step < 0 or gap == " "):
+            continue  # 'Long, Jennifer knee' is about a knee
+        if (_is_initial(line, near) or line.folds[near] not in given) and 0 <= near + step < len(line.raws):
+            near += step if line.drop[near] == NAME or _is_initial(line, near) else 0
         word = line.folds[near]
         both = line.raws[near].istitle() and line.raws[index].istitle() and len(word) > _TWO
-        # 'Long, Jennifer knee' is about a knee.
-        is_other = line.folds[index] in listed("body-parts") and line.raws[index].islower()
         is_given = word in given or (len(word) == _TWO and line.raws[near].isupper() and line.raws[index].istitle())
-        if not is_other and is_given and (line.drop[near] == NAME or (line.drop[near] == KEEP and both)):
+        if is_given and (line.drop[near] == NAME or (line.drop[near] == KEEP and both)):
             for gone in range(min(index, near), max(index, near) + 1):
                 line.drop[gone] = NAME
+
+
+def _is_initial(line: Line, index: int) -> bool:
+    return len(line.folds[index]) == 1 and line.folds[index].isalpha()
 
 
 def remove_neighbours(line: Line, own_initials: frozenset[str]) -> None:
