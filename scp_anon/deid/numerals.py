@@ -144,7 +144,8 @@ def remove_numbers(line: Line) -> None:
         _remove_formed(line, digits)
         _remove_labelled(line)
         _remove_dated(line)
-        _remove_what_runs_on(line)
+        if any(line.drop):
+            _remove_what_runs_on(line)
     _remove_links(line)
 
 
@@ -273,6 +274,8 @@ def _remove_groups(line: Line, index: int) -> None:
 def _remove_dated(line: Line) -> None:
     """The name of a month goes with the number next to it."""
     folds, months = line.folds, listed("months")
+    if months.isdisjoint(folds):
+        return
     last = len(folds) - 1
     for index, word in enumerate(folds):
         for step in (-1, 1) if word in months else ():

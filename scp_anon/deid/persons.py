@@ -18,7 +18,6 @@ _FOLLOWERS: Final = 4
 _NEAR: Final = re.compile(r"[\s.,'\u2019^_=&-]{0,3}")
 _APART: Final = re.compile(r"[;()\[\]|\n]| - ")
 _HOUSE: Final = re.compile(r"[0-9]{1,4}|[0-9]{2,4}[a-h]")
-_BESIDE: Final = re.compile(r"[\s._^-]{1,2}")
 _COMMA: Final = re.compile(r"\s?[,;^]\s?")
 _DOT: Final = re.compile(r"\.[\s-]?")
 _TOGETHER: Final = re.compile(r"[\s_-]")
@@ -35,7 +34,8 @@ _TWO: Final = 2
 
 def remove_persons(line: Line) -> None:
     """Mark titles and the names after them, 'seen by' and 'Patient:' with a name, and names told by their company."""
-    _titles(line)
+    if not _announcing().isdisjoint(line.folds):
+        _titles(line)
     known = namesakes()
     for index, word in enumerate(line.folds):
         if word not in known or line.drop[index] == NAME or (len(word) <= _TWO and not line.raws[index].istitle()):
@@ -44,6 +44,11 @@ def remove_persons(line: Line) -> None:
             line.drop[index] = NAME
         elif not (_initials_before(line, index) or _initials_after(line, index) or _called(line, index)):
             _given(line, index)
+
+
+@cache
+def _announcing() -> frozenset[str]:
+    return listed("titles") | listed("short-titles") | listed("roles") | listed("by")
 
 
 def _titles(line: Line) -> None:
