@@ -33,6 +33,7 @@ FIRST_OPTION: Final = 8
 _NUMBER: Final = rb"[ \0]*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)?[ \0]*"
 NUMBERS: Final = re.compile(_NUMBER + rb"(\\" + _NUMBER + rb")*")
 
+_PARTIAL_DATE: Final = re.compile(rb"(1[89]|20)\d\d((0[1-9]|1[0-2]))?")
 _IMPLICIT_HEADER: Final = 8  # bytes
 # Longest values in bytes, of ASCII (PS3.5 6.2).
 LONGEST: Final = {"AE": 16, "CS": 16, "LO": 64, "LT": 10240, "PN": 64, "SH": 16, "ST": 1024, "UI": 64}
@@ -231,7 +232,7 @@ def _kept_with(rule: Rule, days: Days) -> Rule:
 
 def kept(vr: str) -> Rule:
     """K, where the value is one of its VR: anything may be written in the place of a date, a number or a UID."""
-    is_valid = _VALID.get(vr)
+    is_valid = _is_date_or_month if vr == "DA" else _VALID.get(vr)
     if is_valid is None:
         return KEEP
 
@@ -283,6 +284,11 @@ def note_date(scope: Scope, value: bytes, new: Value) -> None:
 
 def _is_date(value: bytes) -> bool:
     return _is(dates.shift_dates, value)
+
+
+def _is_date_or_month(value: bytes) -> bool:
+    """Whether it is a date, or one of which the day, or month and day, are missing: it says less than a date."""
+    return all(_is_date(part) or _PARTIAL_DATE.fullmatch(part.strip(b" \0")) for part in value.split(b"\\"))
 
 
 def _is_date_time(value: bytes) -> bool:

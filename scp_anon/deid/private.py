@@ -14,10 +14,12 @@ from struct import calcsize
 from typing import Final
 
 from scp_anon.deid.actions import NUMBERS, REMOVE, Action, Rule, Unfit
+from scp_anon.deid.descriptors import is_own
 from scp_anon.deid.instance import Scope
 from scp_anon.deid.tables import SafePrivate
+from scp_anon.deid.vocabulary import TOKEN, names, pieces_of
 from scp_anon.dicom.dictionary import dictionary, vr_code, vr_name
-from scp_anon.dicom.encoding import UNDEFINED_LENGTH, scan
+from scp_anon.dicom.encoding import scan
 from scp_anon.dicom.finding import Buffer, Rules
 from scp_anon.dicom.uids import TransferSyntax
 
@@ -47,6 +49,12 @@ ANY: Final = b"*"
 # (creator, group, offset) → rule; of group and offset None stands for any.
 Known = Mapping[tuple[bytes, int | None, int | None], Rule]
 
+# Attributes that hold names of pulse sequences, which no vocabulary has all of.
+_SEQUENCE_NAMES: Final = frozenset(((b"GEMS_ACQU_01", 0x0019, 0x9E),))
+_SEQUENCE_NAME: Final = re.compile(
+    r"(?=.{2,16}\Z)[0-9]?[A-Za-z]{1,8}[0-9]{0,2}([A-Za-z]{1,8}[0-9]{0,2})?([_-][A-Za-z0-9]{1,4})?"
+)
+
 # Numbers that happen to be eight letters or more are hard to come by.
 _TEXT: Final = re.compile(rb"[\x20-\x7e]{7,}[\x20-\x7e\0]")
 
@@ -72,11 +80,13 @@ class PrivateRules:
         self._clean_text = clean_text
         self._shift = shift
         self._done = done
-        self._safe = {
-            (row.creator.encode("ascii"), row.group, row.offset): (row.vr, rule)
-            for row in safe
-            if (rule := self._by_vr(row.vr)) is not None
-        }
+        self._sequence = Rule("SQ", descends=True, done=done)
+        self._safe = {}
+        for row in safe:
+            place = row.creator.encode("ascii"), row.group, row.offset
+            rule = self._name_rule() if place in _SEQUENCE_NAMES else self._by_vr(row.vr)
+            if rule is not None:
+                self._safe[place] = row.vr, rule
         self._creators = {creator for creator, *_ in (*own, *self._safe)}
         self.creator = Rule("LO", descends=True)
 
@@ -98,10 +108,11 @@ class PrivateRules:
         expected, rule = self._safe.get((creator, group, offset), ("", None))
         if rule is None:
             return None
-        if expected == "SQ":
-            # In implicit VR only an undefined length tells a private sequence from other bytes.
-            return rule if vr == vr_code("SQ") or length == UNDEFINED_LENGTH else None
         return rule if vr in (0, _UNKNOWN) or vr_name(vr) in expected.split(" or ") else None
+
+    def is_sequence(self, rule: object) -> bool:
+        """Whether a rule is that of safe sequences: what it is for is kept only if it reads as items."""
+        return rule is self._sequence
 
     def removes(self, creator: bytes, group: int, offset: int) -> bool:
         """Whether a rule of the project removes the element, whatever else says that it is safe."""
@@ -121,7 +132,7 @@ class PrivateRules:
     def _by_vr(self, vr: str) -> Rule | None:
         """The rule for a safe attribute of a VR; None for one that is not kept."""
         if vr == "SQ":
-            return Rule("SQ", descends=True, done=self._done)
+            return self._sequence
         if vr in _SIZES:
             return Rule(vr, _whole(calcsize(_SIZES[vr])), otherwise=REMOVE, done=self._done)
         if vr in ("DS", "IS"):
@@ -131,6 +142,17 @@ class PrivateRules:
         if vr in self._shift:
             return self._shift[vr].with_(self._done, REMOVE)
         return Rule("UI", _unfit, otherwise=REMOVE) if vr == "UI" else None
+
+    def _name_rule(self) -> Rule:
+        """The rule for the name of a pulse sequence."""
+        return Rule("LO", self._name_or_remove, otherwise=REMOVE, done=self._done)
+
+    def _name_or_remove(self, scope: Scope, value: bytes) -> bytes:
+        """A clean text, or one short word that is neither anybody's common name nor of the instance's own identity."""
+        name = value.strip(b" \0").decode("latin-1")
+        pieces = (piece for word in TOKEN.findall(name) for piece in (word.lower(), *pieces_of(word)))
+        is_name = _SEQUENCE_NAME.fullmatch(name) and names().isdisjoint(pieces)
+        return value if is_name and not is_own(name, scope.instance.own) else self._clean_or_remove(scope, value)
 
     def rule_by_vr(self, vr: str) -> Rule | None:
         """The rule for an attribute of this VR that an instance declares to be safe."""
@@ -190,6 +212,7 @@ class _WithDeclared(PrivateRules):
         self._rules = rules
         self._declared = declared
         self.creator = rules.creator
+        self.is_sequence = rules.is_sequence  # type: ignore[method-assign]  # one and the same for both
 
     def knows(self, creator: bytes) -> bool:
         """As without declarations, or declared."""

@@ -32,6 +32,9 @@ _NOT_OF_IOD: Final = {"Z/D": "Z", "X/Z": "X", "X/D": "X", "X/Z/D": "X", "X/Z/U*"
 _STRICTEST: Final = {"Z/D": "D", "X/Z": "Z", "X/D": "D", "X/Z/D": "D", "X/Z/U*": "Z"}
 _UNLISTED: Final = "a reference; no row in PS3.15 Table E.1-1"
 _REFERENCED_SERIES: Final = 0x00081115
+# Responsible Person and Organization: Type 2C of a patient who is no human, which the species tells (PS3.3 C.7.1.1).
+_OF_ANIMALS: Final = frozenset((0x00102297, 0x00102299))
+_SPECIES: Final = (0x00102201, 0x00102202)
 _DECLARATIONS: Final = 0x00080300  # Private Data Element Characteristics Sequence, which names private creators
 _REFERENCES: Final = {"X": "X", "Z": "U*", "U*": "U*"}
 _CONTENT_DATES: Final = (content.DATE_TIME, content.DATE, content.TIME)
@@ -96,7 +99,8 @@ def standard_rules(options: Options) -> dict[int, Decided]:
     for row in unlisted_rows():
         decided = _decided(row, options)
         rules[row.tag] = decided if decided.origin.startswith("option") else decided._replace(origin=_UNLISTED)
-    rules[_REFERENCED_SERIES] = Decided(actions.keep(), "keep", "no row in PS3.15 Table E.1-1")
+    for tag in (_REFERENCED_SERIES, *_SPECIES):
+        rules.setdefault(tag, Decided(actions.keep(), "keep", "no row in PS3.15 Table E.1-1"))
     if SAFE_PRIVATE not in options.names:
         rules[_DECLARATIONS] = Decided(REMOVE, "remove", "it is about private attributes, which do not stay")
     if GRAPHICS in options.names:
@@ -130,6 +134,8 @@ def _basic(row: Row, options: Options) -> Decided:
         return Decided(actions.patient_id(), "pseudonym", origin)
     if row.tag == PATIENT_NAME:
         return Decided(actions.patient_name(), "pseudonym", origin)
+    if row.tag in _OF_ANIMALS:
+        return Decided(_if_animal(row.tag, vr), row.basic, f"{origin}; empty for an animal")
     places = _places(row.tag)
     codes = {code for by_iod in places.values() for code in by_iod.values()}
     if row.basic in _NOT_OF_IOD:
@@ -191,6 +197,12 @@ def _if_referenced(references: Rule) -> Rule:
         return references if not scope.path and scope.has(_REFERENCED_SERIES) else REMOVE
 
     return Rule("SQ", descends=True, choose=choose)
+
+
+def _if_animal(tag: int, vr: str) -> Rule:
+    """Removed; but empty where the data set names a species, as the attribute is Type 2C then."""
+    emptied = actions.empty(tag, vr)
+    return Rule(vr, descends=True, choose=lambda scope: emptied if any(map(scope.has, _SPECIES)) else REMOVE)
 
 
 def _kept(row: Row, option: str, options: Options, base: Rule) -> Rule:

@@ -13,7 +13,6 @@ import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
-from itertools import permutations
 from pathlib import Path
 from typing import Final, cast
 
@@ -59,11 +58,7 @@ _NUMERIC: Final = re.compile(
 # Kernels (Br40d), accelerations (p2), positions: too short to be an identifier, if they are not the instance's own.
 _SHORT: Final = re.compile(r"[a-z]{1,2}[0-9]{1,3}[a-z]?")
 _YEAR: Final = re.compile(r"(?:19|20)[0-9]{2}")
-_DATE: Final = re.compile(r"([0-9]{4})(?:([0-9]{2})([0-9]{2})?)?")
-_DIGITS: Final = re.compile(r"[0-9]")
-_MANY_PARTS: Final = 6
 _SHORTEST: Final = 3  # a part of an identifier that is shorter says nothing
-_LONG_ENOUGH: Final = 5  # a shorter one in several words ('1 2 3') is chance
 _FAR: Final = 6
 _SHORT_TERM: Final = 5
 _LONGEST_TERM: Final = 40
@@ -230,6 +225,18 @@ def _is_measure(folded: Sequence[str], index: int) -> bool:
     return listing or before in listed("valued") or after in listed("units")
 
 
+def is_measure(folded: str) -> bool:
+    """Whether a folded word is a number, with a unit or without."""
+    return _NUMERIC.fullmatch(folded) is not None
+
+
+@cache
+def namesakes() -> frozenset[str]:
+    """Words of the vocabulary that are also names of persons, folded: their company tells which of both is meant."""
+    return (listed("surnames") | listed("ambiguous")) - listed("no-names")
+
+
+@cache
 def names() -> frozenset[str]:
     """Common family and given names, folded."""
     return listed("family-names") | listed("given-names")
@@ -279,74 +286,3 @@ def vocabulary(extra: Path | None = None) -> Vocabulary:
     a file that cannot be read, or a line that is neither word nor phrase.
     """
     return Vocabulary(_own() if extra is None else _own().union(_extra(extra)))
-
-
-def forms_of_names(values: Iterable[str]) -> tuple[set[str], set[str], set[str]]:
-    """Of PN values: the words that go, what they make together, and initials."""
-    words: set[str] = set()
-    phrases: set[str] = set()
-    initials: set[str] = set()
-    for name in (name for value in values for name in re.split(r"[\\=]", value)):
-        components = [keys_of(component) for component in name.split("^")]
-        parts = [part for component in components for part in (*component, joined(component))]
-        parts = [part for part in dict.fromkeys(parts) if part and part not in listed("honors")]
-        initials.update(part[0] for part in parts)
-        parts = [part for part in parts if len(part) > 1]
-        # Two letters alone are an operator's initials, and more often mean SE or MR.
-        words.update(part for part in parts if len(part) >= _SHORTEST)
-        words.update(part for part in parts if len(parts) > 1 and part not in listed("particles"))
-        phrases.update(part for part in parts if len(part) >= _LONG_ENOUGH)
-        for one, other in permutations([part for part in parts if len(part) >= _SHORTEST][:_MANY_PARTS], 2):
-            # One Elvis P. does not make a pelvis of himself.
-            words.update({one + other, *({one[0] + other, one + other[0]} - vocabulary().words)})
-    return words, phrases, initials
-
-
-def forms_of_ids(values: Iterable[str]) -> set[str]:
-    """Of identifiers: they, without separators and leading zeros, and their parts."""
-    known = vocabulary()
-    found: set[str] = set()
-    for value in "\\".join(values).split("\\"):
-        parts = [fold(word) for word in TOKEN.findall(value)]
-        found.update({joined(map(canonical, parts)), canonical(joined(parts))})
-        # A part that is a word (LUNG-0042) identifies nobody.
-        found.update(canonical(part) for part in parts if _DIGITS.search(part) or part not in known.words)
-    return {key for key in found if len(key) >= _SHORTEST}
-
-
-def forms_of_dates(values: Iterable[str]) -> set[str]:
-    """Of DA or DT values: the dates in digits, day and month, and the year."""
-    found: set[str] = set()
-    for match in (_DATE.match(value.strip()) for value in "\\".join(values).split("\\")):
-        if match and match[1] != "0000":
-            year, month, day = match[1], match[2] or "", match[3] or ""
-            found.add(year)
-            for y in (year, year[2:]) if day else ():
-                for m, d in ((month, day), (month.lstrip("0"), day.lstrip("0"))):
-                    found.update(canonical(form) for form in (y + m + d, d + m + y, m + d + y))
-            if day:
-                found.update(canonical(form) for form in (day + month, month + day, f"{day}.{month}", f"{month}.{day}"))
-    return {form for form in found if len(form) >= _SHORTEST}
-
-
-def forms_of_places(values: Iterable[str]) -> tuple[set[str], set[str]]:
-    """Of places: words that the vocabulary does not know, and what all words make together."""
-    known = vocabulary()
-    words: set[str] = set()
-    phrases: set[str] = set()
-    for line in (line for value in values for line in re.split(r"[\\\r\n,;]", value)):
-        parts = [fold(word) for word in TOKEN.findall(line)]
-        # 'Department' and 'Radiology' name no place; 'Head Clinic' does where the two are together.
-        words.update(canonical(part) for part in parts if len(part) >= _SHORTEST and part not in known.words)
-        phrases.update({joined(map(canonical, parts))} if len(parts) > 1 else ())
-    return words, phrases
-
-
-def forms_of_phones(values: Iterable[str]) -> set[str]:
-    """Of telephone numbers: they, without what they begin with, and their parts."""
-    found: set[str] = set()
-    for value in values:
-        digits = joined(_DIGITS.findall(value))
-        found.update(key for key in keys_of(value) if _DIGITS.search(key) and len(key) >= _SHORTEST)
-        found.update(canonical(digits[start:]) for start in range(max(0, min(len(digits), 20) - _LONG_ENOUGH)))
-    return found

@@ -208,6 +208,8 @@ class _Scan(Generic[R]):
                         run = -1
                 elif (block := creators.get(group << 8 | element >> 8)) is not None:
                     of_block = private.rule(block[0], group, element & 0xFF, vr, length)
+                    if of_block is not None and private.is_sequence(of_block) and vr != _SQ:
+                        of_block = of_block if self._is_sequence(value, length, end, of_block) else None
                     if of_block is not None:
                         rule = of_block
                         found[block[1]] = (private.creator, *found[block[1]][1:])
@@ -256,9 +258,28 @@ class _Scan(Generic[R]):
         stop = value + length
         if stop > end:
             raise Irregular(Reason.TRUNCATED, tag)
-        if not descends or (vr != _SQ and vr_of(tag) != "SQ"):
+        if not descends or (vr != _SQ and vr_of(tag) != "SQ" and not self._is_private_sequence(rule)):
             return stop, None
         return stop, self._sequence(value, stop, explicit and vr != _UN, False, rule)[0]
+
+    def _is_private_sequence(self, rule: R | None) -> bool:
+        private = self._rules.private
+        return private is not None and rule is not None and private.is_sequence(rule)
+
+    def _is_sequence(self, value: int, length: int, end: int, rule: R) -> bool:
+        """Whether a value of defined length, whose VR nothing tells, reads as items from its first to its last byte.
+
+        Such items are in implicit VR (PS3.5 6.2.2 note 2). Raises Undecodable for what goes beyond the bounds.
+        """
+        if length == UNDEFINED_LENGTH:
+            return True
+        depth, count = self._depth, self._count
+        try:
+            return value + length <= end and self._sequence(value, value + length, False, False, rule)[1] <= end
+        except (Irregular, StructError):
+            return False
+        finally:
+            self._depth, self._count = depth, count
 
     def _sequence(self, pos: int, end: int, explicit: bool, undefined: bool, rule: R | None) -> tuple[Sequence[R], int]:
         """Scan the items of a sequence; returns it and where the element ends (PS3.5 7.5)."""

@@ -74,6 +74,9 @@ class Private(Protocol[R_co]):
     def rule(self, creator: bytes, group: int, offset: int, vr: int, length: int) -> R_co | None:
         """The rule for the element of this offset in a block of `creator`, of this encoded VR (0: not told), if any."""
 
+    def is_sequence(self, rule: object) -> bool:
+        """Whether a rule is for sequences only: where no VR tells one, its value must read as items."""
+
 
 # rule, tag, start of the header, start of the value, end, the sequence if it is one and the rule descends.
 # A plain tuple, as one is made for each element found and is unpacked with these names where it is used.
