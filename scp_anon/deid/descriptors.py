@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final
 
+from scp_anon.deid.reading import UNREADABLE
 from scp_anon.deid.vocabulary import (
     TOKEN,
     Vocabulary,
@@ -179,12 +180,20 @@ def _scrub_rows(line: _Line, row: list[str], own: OwnIdentity) -> None:
 
 
 def _gate(line: _Line, words: Vocabulary) -> None:
-    """Every word goes that is not known, and every number that is a year."""
+    """Every word goes that is not known as it is written, and every number that is a year."""
     together = words.in_phrases(line.folds) if words.phrases else ()
     for index, word in enumerate(line.folds):
+        raw = line.raws[index]
+        if UNREADABLE in raw:
+            line.drop[index] = NAME
+            continue
         fine = line.drop[index] or word in words.words or index in together
-        if not (fine or words.accepts_at(line.raws, line.folds, index)):
+        if not (fine or words.accepts_at(line.raws, line.folds, index)) or not words.is_as_written(raw):
             line.remove(index)
+    # Where letters were lost there is a question mark: 'Schr?der' is one word.
+    for index in range(len(line.raws) - 1):
+        if line.gap(index) == "?" and (line.drop[index] or line.drop[index + 1]):
+            line.drop[index] = line.drop[index + 1] = NAME
 
 
 def _patterns(line: _Line) -> None:

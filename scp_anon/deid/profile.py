@@ -17,6 +17,7 @@ from scp_anon.deid.admission import Admission
 from scp_anon.deid.allow_list import allow_list_rules
 from scp_anon.deid.audit import audited
 from scp_anon.deid.chain import OURS, Chain, Own, Step
+from scp_anon.deid.character_sets import CharacterSets
 from scp_anon.deid.cleaning import TextCleaner
 from scp_anon.deid.conditions import compile_condition
 from scp_anon.deid.custom import Custom, custom_rule
@@ -89,6 +90,7 @@ class Profile:
         self.digest = _digest(settings)
         self.offsets = Offsets(settings.dates, identity)
         self.patients = _patients(settings, identity)
+        self.sets = CharacterSets(settings.character_sets.absent, settings.character_sets.map)
         self.admission = Admission(settings)
         self.tool = Scheme(settings.uids.old_style) if settings.uids.scheme == "mmiv" else None
         self.cleaner = self._text_cleaner() if _CLEANING & set(settings.options) else None
@@ -101,7 +103,9 @@ class Profile:
         self.private = self._private_rules()
         self.facts = FACTS | {STUDY_INSTANCE_UID} | self._fact_tags()
         required = {**self.created, **self._required(version)}
-        self.required = tuple(sorted(required))
+        # Where a set is assumed if none is declared, it is written as well.
+        assumed = {SPECIFIC_CHARACTER_SET} if self.sets.absent is not None else set()
+        self.required = tuple(sorted({*required, *assumed}))
         self.rules = self._compiled(required)
 
     @property

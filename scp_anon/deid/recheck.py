@@ -57,7 +57,9 @@ def changes(engine: Deidentifier, read: Read, transfer_syntax_uid: str, with_key
     facts = {
         tag: bytes(buffer[start:end]) for _, tag, _, start, end, _ in found if tag in profile.facts and end > start
     }
-    instance = Instance(profile.identity, profile.patients, facts, {"TransferSyntaxUID": transfer_syntax_uid})
+    instance = Instance(
+        profile.identity, profile.patients, facts, {"TransferSyntaxUID": transfer_syntax_uid}, profile.sets
+    )
     instance.patient = _patient(instance)
     try:
         profile.admission.check(instance)
