@@ -5,11 +5,10 @@ For each tag there is one look-up. What depends on the instance or on the place 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from scp_anon.deid import actions, cleaning
 from scp_anon.deid.actions import KEEP, REMOVE, REMOVE_NOTED, Rule
@@ -21,7 +20,8 @@ from scp_anon.deid.character_sets import CharacterSets
 from scp_anon.deid.cleaning import TextCleaner
 from scp_anon.deid.conditions import compile_condition
 from scp_anon.deid.custom import Custom, custom_rule
-from scp_anon.deid.dummies import BY_TAG, BY_VR, code
+from scp_anon.deid.digest import digest
+from scp_anon.deid.dummies import code
 from scp_anon.deid.identity import KEY_BYTES, Identity
 from scp_anon.deid.instance import FACTS, SOP_CLASS_UID, SPECIFIC_CHARACTER_SET, STUDY_INSTANCE_UID, Instance, Scope
 from scp_anon.deid.mmiv import Scheme
@@ -73,7 +73,7 @@ _NO_FUNCTIONS: Final[Mapping[str, Custom]] = {}
 class Profile:
     """A compiled profile: `rules` for the pass, `required` for the attributes that every instance gets.
 
-    `digest` changes whenever a rule does. What is in no dictionary, and by default curves, overlays and private
+    `digest` tells one set of rules from another. What is in no dictionary, and by default curves, overlays and private
     attributes, all have the rule for other tags: they are removed. (An overlay without its data would be an invalid
     one, and its bits may be in the pixel data: so its whole group goes.)
     """
@@ -87,7 +87,7 @@ class Profile:
         """
         self.settings = settings
         self.identity = identity
-        self.digest = _digest(settings)
+        self.digest = digest(settings)
         self.offsets = Offsets(settings.dates, identity)
         self.patients = _patients(settings, identity)
         self.sets = CharacterSets(settings.character_sets.absent, settings.character_sets.map)
@@ -317,24 +317,3 @@ def _method_code(name: str) -> DataSet:
     """The item of CID 7050 De-identification Method for the Basic Profile or an option."""
     found = method_codes()[name]
     return code(found.value.encode("ascii"), found.scheme.encode("ascii"), found.meaning.encode("ascii"))
-
-
-def _digest(settings: ProfileFile) -> str:
-    """Eight digits that tell this set of rules, and what we replace values with, from every other.
-
-    What files say counts, not where they are: the same profile is named by another path from another folder.
-    """
-    files = (settings.vocabulary, settings.safe_private, *(section.file for section in settings.rules))
-    content = hashlib.sha256(settings.model_dump_json(exclude=_PLACES).encode())
-    content.update(repr((EDITION, sorted(BY_VR.items()), sorted(BY_TAG.items()))).encode())
-    for path in files:
-        said = path.read_bytes() if path is not None and path.is_file() else None
-        content.update(b"-" if said is None else hashlib.sha256(said).digest())
-    return content.hexdigest()[:8]
-
-
-_PLACES: Final[dict[str, Any]] = {
-    **dict.fromkeys(("audit", "vocabulary", "safe_private"), True),
-    "patients": {"file"},
-    "rules": {"__all__": {"file"}},
-}
