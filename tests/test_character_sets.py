@@ -16,6 +16,7 @@ from scp_anon.deid import load_profile
 from scp_anon.deid.character_sets import CODECS, MEANT, STANDARD, CharacterSets, fault
 from scp_anon.deid.cleaning import TextCleaner
 from scp_anon.deid.descriptors import OwnIdentity, clean
+from scp_anon.deid.difference import differences
 from scp_anon.deid.explain import explain
 from scp_anon.deid.reading import condensed, readable
 from scp_anon.deid.text import decode, encode
@@ -460,6 +461,20 @@ def test_a_result_is_read_by_pydicom() -> None:
     """As a receiver would."""
     source = dicom(text(STUDY_DESCRIPTION, GERMAN.encode("latin-1")), terms=b"ISO-8859-1")
     assert dcmread(BytesIO(ENGINE.bytes(source))).StudyDescription == "Schädel nativ"
+
+
+@pytest.mark.filterwarnings("ignore:Unknown encoding:UserWarning")  # says pydicom of the original
+@pytest.mark.parametrize("terms", [None, b"Unicode UTF-8"])
+def test_differences_are_read_as_meant(terms: bytes | None) -> None:
+    """What stays to the byte is no change, and the original is shown as it was meant, in items as well."""
+    assuming = engine(character_sets={"absent": "ISO_IR 192"})
+    maker = text(0x00080070, "Gerätebau".encode())
+    source = dicom(maker, Element(SHARED_GROUPS, "SQ", (Item((maker,)),)), terms=terms)
+    found = {(each.path, each.tag): each for each in differences(source, assuming.bytes(source))}
+    fates = [each.fate for each in found.values() if each.keyword == "Manufacturer"]
+    assert fates == ["kept", "kept"]
+    assert found["", "(0008,0070)"].before == "'Gerätebau'"
+    assert found["", "(0008,0005)"].fate == ("added" if terms is None else "changed")
 
 
 def test_two_profiles_do_not_share_terms() -> None:

@@ -28,6 +28,7 @@ PROFILES: tuple[dict[str, Any], ...] = (
     {},
     {"options": ["retain-safe-private", "retain-uids"]},
     {"options": ["retain-longitudinal-modified-dates", "retain-device-identity"]},
+    {"options": ["clean-descriptors", "retain-patient-characteristics"], "character_sets": {"absent": "ISO_IR 100"}},
     {"options": ["retain-longitudinal-full-dates", "retain-institution-identity", "retain-patient-characteristics"]},
     {"options": ["clean-descriptors", "clean-structured-content", "clean-graphics"]},
     {"patients": {"scheme": "fixed", "id": "SUBJECT", "name": "NOBODY"}},

@@ -14,7 +14,7 @@ from scp_anon.deid.actions import Action, FoundRule, Unfit
 from scp_anon.deid.character_sets import STANDARD, CharacterSets, Terms
 from scp_anon.deid.descriptors import OwnIdentity, clean, own_identity
 from scp_anon.deid.instance import Scope
-from scp_anon.deid.reading import condensed, readable, readings
+from scp_anon.deid.reading import condensed, other_readings, readable
 from scp_anon.deid.vocabulary import Vocabulary
 from scp_anon.dicom.dictionary import dictionary
 from scp_anon.dicom.finding import Buffer
@@ -63,7 +63,10 @@ def _gather(
             terms = sets.terms(bytes(buffer[start:stop]))
         elif tag in IDENTITY and stop > start:
             value = bytes(buffer[start : min(stop, start + _LONGEST_IDENTITY)])
-            result.update((tag, reading) for reading in readings(value, terms))
+            declared = text.decode(value, terms)
+            result.add((tag, declared))
+            if not declared.isascii():
+                result.update((tag, reading) for reading in other_readings(value))
         if sequence is not None:
             for item in sequence.items:
                 _gather(item.found, buffer, terms, sets, result)

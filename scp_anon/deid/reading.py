@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from scp_anon.deid import text
 from scp_anon.deid.character_sets import CODECS, STAND_ALONE, Terms
 
 UNREADABLE: Final = "\N{REPLACEMENT CHARACTER}"
@@ -133,15 +132,12 @@ def _half(value: bytes, g0: str, g1: str) -> str:
     return "".join(piece.decode(codec, "surrogateescape") for piece, codec in pieces)
 
 
-def readings(value: bytes, terms: Terms) -> tuple[str, ...]:
-    """What a value may say: as declared, and as UTF-8, which many write without declaring it."""
-    as_declared = text.decode(value, terms)
-    if as_declared.isascii():
-        return (as_declared,)
+def other_readings(value: bytes) -> tuple[str, ...]:
+    """What an identifying value may say besides what is declared: UTF-8, which many write without declaring it."""
     try:
-        return tuple(dict.fromkeys((as_declared, value.strip(b" \0").decode("utf-8"))))
+        return (value.strip(b" \0").decode("utf-8"),)
     except UnicodeError:
-        return (as_declared,)
+        return ()
 
 
 # ---------------------------------------------------------------- what is unreadable in a text
