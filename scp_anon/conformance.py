@@ -170,7 +170,8 @@ def _pixels(settings: ProfileFile) -> str:
 def _rest() -> Iterator[str]:
     yield "## Character sets"
     yield ""
-    yield "All of PS3.3 C.12.1.1.2; an instance with another one is held. New values are ASCII."
+    yield "All of PS3.3 C.12.1.1.2; misspelt terms are read and corrected by a fixed table, and an instance with any"
+    yield "other is held. New values are ASCII."
     yield ""
     yield "## Security"
     yield ""

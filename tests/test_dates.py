@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scp_anon.deid.dates import NoDate, cap_age, shift_date_times, shift_dates
+from scp_anon.deid.dates import NoDate, cap_age, plain_ages, shift_date_times, shift_dates
 from scp_anon.deid.identity import Identity
 from tests import samples
 
@@ -127,7 +127,49 @@ def test_ages(age: bytes, told: bytes) -> None:
     assert cap_age(age) == told
 
 
-def test_no_age() -> None:
-    """An age that is none is not kept."""
+@pytest.mark.parametrize(
+    ("age", "told"),
+    [
+        (b"66Y", b"066Y"),
+        (b"6M", b"006M"),
+        (b"066", b"066Y"),
+        (b"66", b"066Y"),
+        (b"66 Y", b"066Y"),
+        (b"066y", b"066Y"),
+        (b"3W", b"003W"),
+        (b"10D", b"010D"),
+        (b" 66Y", b"066Y"),
+        (b"0066Y", b"066Y"),
+        (b"66 years", b"066Y"),
+        (b"6 mths", b"006M"),
+        (b"18 MO", b"018M"),
+        (b"66YR", b"066Y"),
+        (b"1 wk.", b"001W"),
+        (b"91", b"090Y"),
+        (b"95Y", b"090Y"),
+        (b"104 y", b"090Y"),
+        (b"0", b"000Y"),
+        (b"6m\\066Y\\", b"006M\\066Y\\"),
+    ],
+)
+def test_ages_as_senders_write_them(age: bytes, told: bytes) -> None:
+    """They are read, and told as PS3.5 6.2 has them."""
+    assert cap_age(age) == told
+    assert cap_age(told) == told
+    assert cap_age(age + b"\0 ") == told
+
+
+def test_plain_ages() -> None:
+    """Only the form changes; what is no age stays."""
+    assert plain_ages(b"95y") == b"095Y"
+    assert plain_ages(b"66 \\1957\\") == b"066Y\\1957\\"
+
+
+@pytest.mark.parametrize(
+    "age",
+    [b"1957", b"131", b"Y66", b"066X", b"66.5Y", b"1200D", b"-6Y", b"066Y-", b"0x3Y", b"Y", b"?", b"66Y 6M", b"9999"],
+)
+def test_no_age(age: bytes) -> None:
+    """An age that is none is not kept: a year of birth is not, nor is more than three digits hold."""
     with pytest.raises(NoDate):
-        cap_age(b"91")
+        cap_age(age)

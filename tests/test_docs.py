@@ -165,7 +165,7 @@ def test_examples_of_profiles(tmp_path: Path) -> None:
         path = tmp_path / "profile.yaml"
         path.write_text(text, encoding="utf-8")
         assert load_profile(path)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
 
 
 def whens(text: str) -> Iterator[str]:

@@ -28,6 +28,7 @@ PROFILES: tuple[dict[str, Any], ...] = (
     {},
     {"options": ["retain-safe-private", "retain-uids"]},
     {"options": ["retain-longitudinal-modified-dates", "retain-device-identity"]},
+    {"options": ["clean-descriptors", "retain-patient-characteristics"], "character_sets": {"absent": "ISO_IR 100"}},
     {"options": ["retain-longitudinal-full-dates", "retain-institution-identity", "retain-patient-characteristics"]},
     {"options": ["clean-descriptors", "clean-structured-content", "clean-graphics"]},
     {"patients": {"scheme": "fixed", "id": "SUBJECT", "name": "NOBODY"}},
@@ -145,6 +146,26 @@ def test_whatever_is_put_back(name: str, implicit: bool) -> None:
     found = remaining(engine, samples.encoded(ds, ds.file_meta.TransferSyntaxUID))
     assert expected in found
     assert len({tag for _, tag in found}) == (2 if name in ("private", "patient") else 1)
+
+
+def test_digests_of_another_version_tell_nothing() -> None:
+    """The same version with another digest was another profile; of another version only the base can be compared."""
+    engine = Deidentifier(samples.KEY, "project", samples.PASS)
+    ds = dcmread(BytesIO(engine.bytes(samples.encoded(samples.image()))))
+    version, method, key = ds.DeidentificationMethod
+    other = f"{method[:-8]}0a1b2c3d"
+    for methods, is_fault in (
+        ([version, method, key], False),
+        ([version, other, key], True),
+        (["scp-anon 0.0.1", other, key], False),
+        (["scp-anon 0.0.1", "PS3.15 2019a basic 0a1b2c3d", key], False),
+        (["scp-anon 0.0.1", "PS3.15 2019a basic and rules 0a1b2c3d", key], True),
+        (["scp-anon 0.0.1", "PS3.15 2019a allow-list 0a1b2c3d", key], True),
+        (["scp-anon 0.0.1", key], True),
+    ):
+        ds.DeidentificationMethod = methods
+        found = remaining(engine, samples.encoded(ds))
+        assert found == ({("not-claimed", "00120063")} if is_fault else set()), methods
 
 
 def test_what_another_writer_does_to_lengths() -> None:

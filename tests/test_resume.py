@@ -129,6 +129,19 @@ def test_what_has_changed_is_named(tmp_path: Path) -> None:
     assert run()[0] == 0
 
 
+def test_another_version_is_told_as_such(tmp_path: Path) -> None:
+    """It has other rules for the same profile: nobody is told of another profile that they have not changed."""
+    key, source, out = key_file(tmp_path), write_tree(tmp_path / "in", 1, 1), tmp_path / "out"
+    assert deid(source, "-o", out, "--key", key).code == 0
+    head, *rest = (out / NAME).read_text().splitlines(keepends=True)
+    changed = {**json.loads(head), "version": "0.0.1", "profile": "0a1b2c3d"}
+    (out / NAME).write_text("".join([json.dumps(changed) + "\n", *rest]))
+    done = deid(source, "-o", out, "--key", key, "--resume")
+    assert done.code == 2
+    assert "was begun with another version: resume with the same" in done.said
+    assert "profile" not in done.said
+
+
 def test_without_resume_all_is_done_again(tmp_path: Path) -> None:
     """And the manifest is that of the new run."""
     key, source, out = key_file(tmp_path), write_tree(tmp_path / "in"), tmp_path / "out"

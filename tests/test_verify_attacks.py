@@ -350,6 +350,16 @@ def test_what_was_only_encoded_otherwise(case: Case) -> None:
     assert case.found() == {("differs", "(7FE0,0010)", "")}
 
 
+def test_the_digest_of_another_version(case: Case) -> None:
+    """It may be of the same profile; one of the same version is not."""
+    path = case.add("1.dcm", image())
+    version, method, key = dcmread(path).DeidentificationMethod
+    changed(path, lambda ds: setattr(ds, "DeidentificationMethod", ["scp-anon 0.0.1", f"{method[:-8]}0a1b2c3d", key]))
+    assert case.found() == set()
+    changed(path, lambda ds: setattr(ds, "DeidentificationMethod", [version, f"{method[:-8]}0a1b2c3d", key]))
+    assert case.found() == {("not-claimed", "(0012,0063)", "")}
+
+
 def test_a_date_that_was_moved_by_other_days(tmp_path: Path) -> None:
     """By its form it may be right: only the original tells."""
     case = Case(tmp_path, {"options": ["retain-longitudinal-modified-dates"]})

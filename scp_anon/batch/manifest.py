@@ -261,6 +261,8 @@ def _check_head(folder: Path, found: object, head: Mapping[str, str]) -> None:
     if not isinstance(found, dict) or found.pop("scp-anon manifest", None) != _FORMAT:
         raise ValueError
     changed = [name for name in head if found.get(name) != head[name]]
+    if "version" in changed and "profile" in changed:
+        changed.remove("profile")  # another version has other rules for the same profile: nobody has changed it
     if changed:
         what = " and ".join(changed)
         raise ConfigError(f"{folder}: was begun with another {what}: resume with the same, or take another folder")

@@ -15,7 +15,7 @@ from typing import Final, Protocol, TypeAlias
 from scp_anon.deid import dates, text
 from scp_anon.deid.dummies import BY_TAG, BY_VR
 from scp_anon.deid.identity import is_hash
-from scp_anon.deid.instance import Instance, Scope, unpadded
+from scp_anon.deid.instance import SPECIFIC_CHARACTER_SET, Instance, Scope, unpadded
 from scp_anon.dicom.elements import DataSet, Items, Value, encode_element
 from scp_anon.dicom.finding import Found
 
@@ -315,7 +315,10 @@ _VALID: Final[dict[str, Callable[[bytes], bool]]] = {
 
 
 def check_character_set() -> Rule:
-    """Keep Specific Character Set, but refuse the instance if it names a set that the standard does not define."""
+    """Keep Specific Character Set; a misspelt term becomes the defined one, and an unknown one has the instance held.
+
+    At the top level the set that a profile assumes is written where none is declared.
+    """
     return Rule("CS", _check_character_set)
 
 
@@ -368,8 +371,9 @@ def _patient_id(scope: Scope, value: bytes) -> bytes:
 
 
 def _check_character_set(scope: Scope, value: bytes) -> bytes:
-    text.character_sets(value)
-    return value
+    if not scope.path and not value.strip(b" \0"):
+        return scope.instance.facts.get(SPECIFIC_CHARACTER_SET, value)
+    return scope.instance.sets.proper(value) or value
 
 
 def encoded(new: str, vr: str, scope: Scope) -> bytes:

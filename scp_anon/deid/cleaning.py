@@ -11,8 +11,10 @@ from typing import Final
 
 from scp_anon.deid import text
 from scp_anon.deid.actions import Action, FoundRule, Unfit
+from scp_anon.deid.character_sets import STANDARD, CharacterSets, Terms
 from scp_anon.deid.descriptors import OwnIdentity, clean, own_identity
 from scp_anon.deid.instance import Scope
+from scp_anon.deid.reading import condensed, other_readings, readable
 from scp_anon.deid.vocabulary import Vocabulary
 from scp_anon.dicom.dictionary import dictionary
 from scp_anon.dicom.finding import Buffer
@@ -43,22 +45,31 @@ _SINGLE: Final = frozenset(("LT", "ST", "UT"))
 Named = tuple[tuple[int, str], ...]
 
 
-def named(found: list[FoundRule], buffer: Buffer, terms: tuple[str, ...]) -> Named:
-    """What the identifying attributes of a data set, and of the items that were looked into, say."""
+def named(found: list[FoundRule], buffer: Buffer, terms: Terms, sets: CharacterSets = STANDARD) -> Named:
+    """What the identifying attributes of a data set, and of the items that were looked into, say.
+
+    `terms`: the character sets of the data set. `sets` reads those of items. Raises Undecodable for unknown ones.
+    """
     result: set[tuple[int, str]] = set()
-    _gather(found, buffer, terms, result)
+    _gather(found, buffer, terms, sets, result)
     return tuple(sorted(result))
 
 
-def _gather(found: list[FoundRule], buffer: Buffer, terms: tuple[str, ...], result: set[tuple[int, str]]) -> None:
+def _gather(
+    found: list[FoundRule], buffer: Buffer, terms: Terms, sets: CharacterSets, result: set[tuple[int, str]]
+) -> None:
     for _, tag, _, start, stop, sequence in found:
         if tag == 0x00080005:
-            terms = text.character_sets(bytes(buffer[start:stop]))
+            terms = sets.terms(bytes(buffer[start:stop]))
         elif tag in IDENTITY and stop > start:
-            result.add((tag, text.decode(bytes(buffer[start : min(stop, start + _LONGEST_IDENTITY)]), terms)))
+            value = bytes(buffer[start : min(stop, start + _LONGEST_IDENTITY)])
+            declared = text.decode(value, terms)
+            result.add((tag, declared))
+            if not declared.isascii():
+                result.update((tag, reading) for reading in other_readings(value))
         if sequence is not None:
             for item in sequence.items:
-                _gather(item.found, buffer, terms, result)
+                _gather(item.found, buffer, terms, sets, result)
 
 
 class TextCleaner:
@@ -75,7 +86,7 @@ class TextCleaner:
         separate = vr not in _SINGLE
 
         def act(scope: Scope, value: bytes) -> bytes:
-            decoded = text.decode(value, scope.character_sets)
+            decoded = readable(value, scope.character_sets)
             cleaned = self._cleaned(decoded, scope.instance.own, separate)
             if cleaned == decoded:
                 return value
@@ -89,6 +100,7 @@ class TextCleaner:
         return act
 
     def _clean(self, decoded: str, own: OwnIdentity, separate: bool) -> str:
+        decoded = condensed(decoded)
         if separate and "\\" in decoded:
             return "\\".join(clean(part, own, self._vocabulary) for part in decoded.split("\\"))
         return clean(decoded, own, self._vocabulary)

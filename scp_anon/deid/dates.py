@@ -22,6 +22,16 @@ _DATE_TIME: Final = re.compile(
 _TIME: Final = rb"(\d\d(:?\d\d(:?\d\d(\.\d{1,6})?)?)?)?"
 _TIMES: Final = re.compile(_TIME + rb"(-" + _TIME + rb")?")
 _ZONE: Final = re.compile(rb"([+-]\d{4})?")
+_AGE: Final = re.compile(rb"0?([0-9]{1,3})[ .]{0,2}([A-Za-z]{0,6})\.?")
+_UNITS: Final = {
+    b"": b"Y",
+    **dict.fromkeys((b"d", b"day", b"days"), b"D"),
+    **dict.fromkeys((b"w", b"wk", b"wks", b"week", b"weeks"), b"W"),
+    **dict.fromkeys((b"m", b"mo", b"mos", b"mth", b"mths", b"month", b"months"), b"M"),
+    **dict.fromkeys((b"y", b"yr", b"yrs", b"yo", b"year", b"years"), b"Y"),
+}
+_OLDEST: Final = 130  # years: a higher number without a unit is something else
+_OLDEST_TOLD: Final = 89
 _CACHED: Final = 1 << 14
 
 _Shift: TypeAlias = Callable[[bytes, int], bytes]
@@ -66,7 +76,7 @@ def is_zone(value: bytes) -> bool:
 
 
 def cap_age(value: bytes) -> bytes:
-    """An AS value, where an age of 90 years or more is told as 90 years (as for privacy rules all of them are one).
+    """An AS value in the form of PS3.5 6.2, where an age of 90 years or more is 090Y (privacy rules see them as one).
 
     Raises NoDate for what is no age.
     """
@@ -74,13 +84,30 @@ def cap_age(value: bytes) -> bytes:
 
 
 def _cap_age(age: bytes) -> bytes:
-    if not age:
-        return age
-    match = re.fullmatch(rb"(\d{3})([DWMY])", age)
-    if match is None:
-        raise NoDate
+    plain = _plain_age(age) if age else age
     # In days, weeks or months three digits reach no further than 83 years.
-    return b"090Y" if match[2] == b"Y" and int(match[1]) > 89 else age
+    return b"090Y" if plain[3:] == b"Y" and int(plain[:3]) > _OLDEST_TOLD else plain
+
+
+def plain_ages(value: bytes) -> bytes:
+    """The same AS value with each age as PS3.5 6.2 has it: 066Y for 66Y, 066 or 66 y. What is no age stays."""
+    return b"\\".join(_plain_age_or_same(part) for part in value.split(b"\\"))
+
+
+def _plain_age_or_same(age: bytes) -> bytes:
+    try:
+        return _plain_age(age.strip(b" \0"))
+    except NoDate:
+        return age
+
+
+def _plain_age(age: bytes) -> bytes:
+    """An age as three digits and D, W, M or Y; a number without a unit means years. Raises NoDate for what is none."""
+    match = _AGE.fullmatch(age)
+    unit = _UNITS.get(match[2].lower()) if match is not None else None
+    if match is None or unit is None or (not match[2] and int(match[1]) > _OLDEST):
+        raise NoDate
+    return b"%03d%s" % (int(match[1]), unit)
 
 
 def _shift_range(text: bytes, days: int, shift: _Shift) -> bytes:

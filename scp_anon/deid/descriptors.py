@@ -26,6 +26,7 @@ from scp_anon.deid.forms import (
 from scp_anon.deid.line import GONE, NAME, Line
 from scp_anon.deid.numerals import remove_numbers, remove_own_numbers
 from scp_anon.deid.persons import remove_leads, remove_neighbours, remove_persons
+from scp_anon.deid.reading import UNREADABLE
 from scp_anon.deid.vocabulary import Vocabulary, canonical, joined, listed, pieces_of
 
 _PASSES: Final = 8
@@ -137,12 +138,20 @@ def _scrub_rows(line: Line, row: list[str], own: OwnIdentity) -> None:
 
 
 def _gate(line: Line, words: Vocabulary) -> None:
-    """Every word goes that is not known, and every number that is a year."""
+    """Every word goes that is not known as it is written, and every number that is a year."""
     together = words.in_phrases(line.folds) if words.phrases else ()
     for index, word in enumerate(line.folds):
+        raw = line.raws[index]
+        if UNREADABLE in raw:
+            line.drop[index] = NAME
+            continue
         fine = line.drop[index] or word in words.words or index in together
-        if not (fine or words.accepts_at(line.raws, line.folds, index)):
+        if not (fine or words.accepts_at(line.raws, line.folds, index)) or not words.is_as_written(raw):
             line.remove(index)
+    # Where letters were lost there is a question mark: 'Schr?der' is one word.
+    for index in range(len(line.raws) - 1):
+        if line.gap(index) == "?" and (line.drop[index] or line.drop[index + 1]):
+            line.drop[index] = line.drop[index + 1] = NAME
 
 
 def _joint(runs: list[str]) -> tuple[str, str, str, str, str]:

@@ -33,6 +33,9 @@ def differences(before: bytes, after: bytes) -> Iterator[Difference]:
 
 
 def _between(before: Dataset, after: Dataset, path: str) -> Iterator[Difference]:
+    # The result declares what a missing or misspelt character set of the original means.
+    is_implicit, is_little_endian = before.original_encoding
+    before.set_original_encoding(is_implicit, is_little_endian, after.original_character_set)
     for tag in sorted({*before.keys(), *after.keys()}):
         old, new = before.get(tag), after.get(tag)
         present = old if old is not None else new

@@ -22,7 +22,7 @@ from scp_anon.deid.audit import Audit
 from scp_anon.deid.cleaning import named
 from scp_anon.deid.custom import Custom
 from scp_anon.deid.identity import Identity
-from scp_anon.deid.instance import FACTS, SOP_INSTANCE_UID, Instance, Scope
+from scp_anon.deid.instance import FACTS, SOP_INSTANCE_UID, SPECIFIC_CHARACTER_SET, Instance, Scope
 from scp_anon.deid.lint import ProfileSource, load_profile
 from scp_anon.deid.patient_index import Sequential
 from scp_anon.deid.private import PRIVATE_DATA_ELEMENT_CHARACTERISTICS as DECLARATIONS
@@ -32,6 +32,7 @@ from scp_anon.deid.residual import Gate, Spliced
 from scp_anon.deid.settings import BASIC
 from scp_anon.deid.splice import Piece, splice
 from scp_anon.deid.study_patients import StudyPatients
+from scp_anon.deid.undeclared import declares_none, is_undeclared
 from scp_anon.dicom.dictionary import LONG_VRS
 from scp_anon.dicom.encoding import scan
 from scp_anon.dicom.finding import Buffer, Irregular
@@ -197,7 +198,7 @@ class Deidentifier:
         """What an encoded data set becomes, in the encoding in which it is ruled on. Raises as `deidentify` does."""
         read = self.read(buffer, transfer_syntax_uid, start)
         known = {**(context or {}), "TransferSyntaxUID": transfer_syntax_uid}
-        instance = self._instance(read.buffer, read.found, known)
+        instance = self._instance(read, known)
         explicit = not read.syntax.implicit_vr
         pieces, made = splice(read.buffer, read.start, len(read.buffer), explicit, instance, read.found)
         if self._audit is not None:
@@ -224,7 +225,10 @@ class Deidentifier:
         known = {**context, "TransferSyntaxUID": transfer_syntax_uid}
         try:
             facts = read_values(data_set, 0, len(data_set), syntax, admission.tags | FACTS)
-            admission.check(Instance(self._identity, self._profile.patients, facts, known))
+            sets = self._profile.sets
+            if sets.absent is not None and declares_none(facts):
+                facts[SPECIFIC_CHARACTER_SET] = sets.absent
+            admission.check(Instance(self._identity, self._profile.patients, facts, known, sets))
         except NotAdmitted:
             return True
         except (Irregular, Undecodable, Filtered):
@@ -308,15 +312,18 @@ class Deidentifier:
                 found = scan(buffer, start, len(buffer), syntax, rules, required)
         return found
 
-    def _instance(self, buffer: Buffer, found: list[FoundRule], context: Mapping[str, str]) -> Instance:
+    def _instance(self, read: Read, context: Mapping[str, str]) -> Instance:
         """What is known of the instance. Raises Undecodable or Filtered for one that is not to be passed on."""
-        profile = self._profile
+        profile, buffer, found = self._profile, read.buffer, read.found
         facts = {
             tag: bytes(buffer[value : end if end - value < _LONGEST_FACT else value + _LONGEST_FACT])
             for _, tag, start, value, end, _ in found
             if tag in profile.facts and end > start
         }
-        instance = Instance(self._identity, profile.patients, facts, context)
+        absent = profile.sets.absent
+        if absent is not None and is_undeclared(facts, buffer, read.start, not read.syntax.implicit_vr):
+            facts[SPECIFIC_CHARACTER_SET] = absent
+        instance = Instance(self._identity, profile.patients, facts, context, profile.sets)
         if instance.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
             raise Undecodable(Reason.DICOMDIR)
         if instance.sop_class_uid not in storage_sop_classes():
@@ -324,7 +331,7 @@ class Deidentifier:
         profile.admission.check(instance)
         instance.find_patient(self._studies)
         if profile.cleaner is not None:
-            instance.own = profile.cleaner.own(named(found, buffer, instance.character_sets))
+            instance.own = profile.cleaner.own(named(found, buffer, instance.character_sets, profile.sets))
         return instance
 
     def _new_meta(self, instance: Instance, syntax: TransferSyntax, buffer: Buffer, found: list[FoundRule]) -> FileMeta:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from scp_anon.deid.actions import Rule
 from scp_anon.deid.allow_list import NEEDED, NOT_LISTED
 from scp_anon.deid.chain import OURS, Step
+from scp_anon.deid.instance import SPECIFIC_CHARACTER_SET
 from scp_anon.deid.profile import Profile
 from scp_anon.deid.settings import RuleSection
 from scp_anon.deid.standard_rules import DESCRIPTORS
@@ -69,7 +70,7 @@ _OURS: Final = {
     0x00120063: ("tool, profile and key, behind those that are there", "PS3.15 E.1.1"),
     0x00120064: ("codes of what was done, behind those that are there", "PS3.15 E.1.1"),
     0x00280303: ("REMOVED, MODIFIED or UNMODIFIED, as was done", "PS3.15 E.3.6"),
-    0x00080005: ("kept", "refused if the standard has no such character set"),
+    0x00080005: ("kept, misspelt terms corrected", "refused if the standard has no such character set"),
     0x00080016: ("kept", "refused if it is no storage SOP class"),
 }
 _OTHERS: Final = "removed: private, or in no dictionary"
@@ -107,10 +108,17 @@ def of_attribute(profile: Profile, tag: int) -> Iterator[Line]:
         yield Line(*name, "removed", "groups below 0008 have no place in a data set", "")
     elif tag in _OURS:
         action, origin = _OURS[tag]
-        yield Line(*name, action, origin, "")
+        yield Line(*name, action, origin + (_sets(profile) if tag == SPECIFIC_CHARACTER_SET else ""), "")
     else:
         for step in profile.chain.steps(tag):
             yield Line(*name, _said(step, tag), step.decided.origin + _broken(profile, step.decided.rule), _when(step))
+
+
+def _sets(profile: Profile) -> str:
+    """What the profile's own `character_sets` says."""
+    section = profile.settings.character_sets
+    absent = f"; {section.absent} where it is absent and a text has bytes above 7FH" if section.absent else ""
+    return absent + "".join(f"; {term} means {meaning}" for term, meaning in section.map.items())
 
 
 def _broken(profile: Profile, rule: Rule) -> str:

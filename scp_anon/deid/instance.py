@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from struct import calcsize, iter_unpack
 from typing import TYPE_CHECKING, Final
 
-from scp_anon.deid import text
+from scp_anon.deid import dates, text
+from scp_anon.deid.character_sets import STANDARD, CharacterSets
 from scp_anon.deid.descriptors import OwnIdentity
 from scp_anon.deid.identity import Identity
 from scp_anon.deid.patient_keys import study_key
@@ -45,7 +46,7 @@ class Instance:
     `facts`: top-level tag → raw value, of those that rules or conditions need. `context`: what is known besides the
     data set. `iod`: the key of its IOD in the tables, or "". `patient`: its pseudonym. `patient_key`: what tells its
     patient from others. `own`: what its text has to be cleaned of. `done`: what has been done to it so far, as bits of
-    `actions`.
+    `actions`. `sets`: reads Specific Character Set as the profile says.
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class Instance:
         "patient",
         "patient_key",
         "patients",
+        "sets",
         "sop_class_uid",
     )
 
@@ -68,6 +70,7 @@ class Instance:
         patients: Patients,
         facts: dict[int, bytes],
         context: Mapping[str, str],
+        sets: CharacterSets = STANDARD,
     ) -> None:
         """Raises Undecodable where a fact that must be there is missing or more than one."""
         sop_instance_uid = unpadded(facts.get(SOP_INSTANCE_UID, b""))
@@ -83,7 +86,8 @@ class Instance:
         self.iod = iod_of_sop_class().get(self.sop_class_uid, "")
         self.facts = facts
         self.context = context
-        self.character_sets = text.character_sets(facts.get(SPECIFIC_CHARACTER_SET, b""))
+        self.sets = sets
+        self.character_sets = sets.terms(facts.get(SPECIFIC_CHARACTER_SET, b""))
         self.done = 0
         self.own = OwnIdentity()
         self.patient = b""
@@ -126,6 +130,8 @@ class Instance:
         if vr in _BINARY:
             size = calcsize(_BINARY[vr])
             return [str(number) for (number,) in iter_unpack(_BINARY[vr], raw[: len(raw) // size * size])]
+        if vr == "AS":
+            raw = dates.plain_ages(raw)
         decoded = text.decode(raw, self.character_sets)
         return [decoded] if vr in SINGLE else [value.strip(" \0") for value in decoded.split("\\")]
 
@@ -172,7 +178,7 @@ class Scope:
         character_sets = self.character_sets
         for _, inner, _, start, stop, _ in found:
             if inner == SPECIFIC_CHARACTER_SET:
-                character_sets = text.character_sets(bytes(self.buffer[start:stop]))
+                character_sets = self.instance.sets.terms(bytes(self.buffer[start:stop]))
             if inner >= SPECIFIC_CHARACTER_SET:
                 break
         return Scope(self.instance, (*self.path, tag), character_sets, self.buffer, found)

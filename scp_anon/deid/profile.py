@@ -5,12 +5,10 @@ For each tag there is one look-up. What depends on the instance or on the place 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from scp_anon.deid import actions, cleaning
 from scp_anon.deid.actions import KEEP, REMOVE, REMOVE_NOTED, Rule
@@ -18,10 +16,12 @@ from scp_anon.deid.admission import Admission
 from scp_anon.deid.allow_list import allow_list_rules
 from scp_anon.deid.audit import audited
 from scp_anon.deid.chain import OURS, Chain, Own, Step
+from scp_anon.deid.character_sets import CharacterSets
 from scp_anon.deid.cleaning import TextCleaner
 from scp_anon.deid.conditions import compile_condition
 from scp_anon.deid.custom import Custom, custom_rule
-from scp_anon.deid.dummies import BY_TAG, BY_VR, code
+from scp_anon.deid.digest import digest
+from scp_anon.deid.dummies import code
 from scp_anon.deid.identity import KEY_BYTES, Identity
 from scp_anon.deid.instance import (
     FACTS,
@@ -81,7 +81,7 @@ _NO_FUNCTIONS: Final[Mapping[str, Custom]] = {}
 class Profile:
     """A compiled profile: `rules` for the pass, `required` for the attributes that every instance gets.
 
-    `digest` changes whenever a rule does. What is in no dictionary, and by default curves, overlays and private
+    `digest` tells one set of rules from another. What is in no dictionary, and by default curves, overlays and private
     attributes, all have the rule for other tags: they are removed. (An overlay without its data would be an invalid
     one, and its bits may be in the pixel data: so its whole group goes.)
     """
@@ -95,9 +95,10 @@ class Profile:
         """
         self.settings = settings
         self.identity = identity
-        self.digest = _digest(settings)
+        self.digest = digest(settings)
         self.offsets = Offsets(settings.dates, identity)
         self.patients = _patients(settings, identity)
+        self.sets = CharacterSets(settings.character_sets.absent, settings.character_sets.map)
         self.admission = Admission(settings)
         self.tool = Scheme(settings.uids.old_style) if settings.uids.scheme == "mmiv" else None
         self.cleaner = self._text_cleaner() if _CLEANING & set(settings.options) else None
@@ -110,7 +111,9 @@ class Profile:
         self.private = self._private_rules()
         self.facts = FACTS | {STUDY_INSTANCE_UID} | self._fact_tags()
         required = {**self.created, **self._required(version)}
-        self.required = tuple(sorted(required))
+        # Where a set is assumed if none is declared, it is written as well.
+        assumed = {SPECIFIC_CHARACTER_SET} if self.sets.absent is not None else set()
+        self.required = tuple(sorted({*required, *assumed}))
         self.rules = self._compiled(required)
 
     @property
@@ -322,28 +325,3 @@ def _method_code(name: str) -> DataSet:
     """The item of CID 7050 De-identification Method for the Basic Profile or an option."""
     found = method_codes()[name]
     return code(found.value.encode("ascii"), found.scheme.encode("ascii"), found.meaning.encode("ascii"))
-
-
-def _digest(settings: ProfileFile) -> str:
-    """Eight digits that tell this set of rules, and what we replace values with, from every other.
-
-    Only what differs from the defaults counts: a setting that this version does not have yet, or that says what is so
-    anyway, changes nothing. What files say counts, not where they are: the same profile is named by another path from
-    another folder.
-    """
-    files = (settings.vocabulary, settings.safe_private, *(section.file for section in settings.rules))
-    said = settings.model_dump(mode="json", exclude=_PLACES, exclude_defaults=True)
-    said = {name: value for name, value in said.items() if value not in ({}, [])}
-    content = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
-    content.update(repr((EDITION, sorted(BY_VR.items()), sorted(BY_TAG.items()))).encode())
-    for path in files:
-        file = path.read_bytes() if path is not None and path.is_file() else None
-        content.update(b"-" if file is None else hashlib.sha256(file).digest())
-    return content.hexdigest()[:8]
-
-
-_PLACES: Final[dict[str, Any]] = {
-    **dict.fromkeys(("audit", "vocabulary", "safe_private"), True),
-    "patients": {"file"},
-    "rules": {"__all__": {"file"}},
-}

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from scp_anon.deid.actions import FoundRule, Rule, Unfit
+from scp_anon.deid.digest import without_digest
 from scp_anon.deid.engine import Deidentifier, Read
 from scp_anon.deid.instance import PATIENT_ID, PATIENT_NAME, Instance, Scope, unpadded
 from scp_anon.deid.profile import (
@@ -30,7 +31,8 @@ from scp_anon.errors import Filtered, NotAdmitted, Reason, Undecodable
 Kind: TypeAlias = Literal["present", "not-empty", "not-dummy", "not-replaced", "not-cleaned", "not-claimed", "held"]
 _HEADER: Final = 8
 _TERMS: Final = frozenset((b"REMOVED", b"MODIFIED", b"UNMODIFIED"))
-# How the version and the key begin in (0012,0063): another version is no fault, nor a key that is not at hand.
+# How the version and the key begin in (0012,0063): another version is no fault, nor a key that is not at hand. The
+# digest of a profile tells nothing there if the version is another.
 VERSION: Final = b"scp-anon "
 _KEY: Final = b"key "
 Overrides: TypeAlias = "Mapping[int, Rule] | None"
@@ -57,7 +59,9 @@ def changes(engine: Deidentifier, read: Read, transfer_syntax_uid: str, with_key
     facts = {
         tag: bytes(buffer[start:end]) for _, tag, _, start, end, _ in found if tag in profile.facts and end > start
     }
-    instance = Instance(profile.identity, profile.patients, facts, {"TransferSyntaxUID": transfer_syntax_uid})
+    instance = Instance(
+        profile.identity, profile.patients, facts, {"TransferSyntaxUID": transfer_syntax_uid}, profile.sets
+    )
     instance.patient = _patient(instance)
     try:
         profile.admission.check(instance)
@@ -136,11 +140,15 @@ class _Recheck:
         wanted = rule.act(scope, b"")
         assert isinstance(wanted, bytes)  # of VR LO
         present = [part.strip(b" \0") for part in bytes(self._buffer[value:end]).split(b"\\")]
+        # Another version may have other rules for the same profile, and so another digest.
+        is_ours = any(part.startswith(VERSION) and part in present for part in wanted.split(b"\\"))
+        alike = [] if is_ours else [without_digest(part) for part in present]
         for method in wanted.split(b"\\"):
             if method.startswith(VERSION):
                 is_there = any(part.startswith(VERSION) for part in present)
             else:
-                is_there = method in present or (method.startswith(_KEY) and not self._with_key)
+                is_there = method in present or without_digest(method) in alike
+                is_there = is_there or (method.startswith(_KEY) and not self._with_key)
             if not is_there:
                 yield Change("not-claimed", (DEIDENTIFICATION_METHOD,))
                 return

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 import yaml
 from pydantic import Field, RootModel, model_validator
 
+from scp_anon.deid import character_sets
 from scp_anon.deid.identity import LONGEST_HASH, PSEUDONYM_LENGTH
 from scp_anon.documents import Document, Section, misplaced
 from scp_anon.links import Matching
@@ -149,6 +150,29 @@ class RuleSection(Section):
     when: When | None = None
 
 
+class CharacterSetsSection(Section):
+    """How Specific Character Set is read where it is absent, or says what the standard does not define."""
+
+    absent: str | None = None
+    map: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        place = "character_sets"
+        if self.absent is not None and (problem := character_sets.fault(self.absent)):
+            raise misplaced((place, "absent"), problem)
+        if self.absent is not None and not set(self.absent.split("\\")) - {"", "ISO_IR 6", "ISO 2022 IR 6"}:
+            raise misplaced((place, "absent"), "the default repertoire has no bytes above 7FH; name a set that does")
+        for term, meaning in self.map.items():
+            if not term.isascii():
+                raise misplaced((place, "map", term), "a term is written in ASCII")
+            if not term.strip(" \\"):
+                raise misplaced((place, "map", term), "of a value that is missing, say absent")
+            if problem := character_sets.fault(meaning):
+                raise misplaced((place, "map", term), problem)
+        return self
+
+
 class AdmitSection(Section):
     """What becomes of instances that meet a condition."""
 
@@ -190,6 +214,7 @@ class ProfileFile(Section):
     pixel_rules: tuple[PixelRule, ...] | None = Field(default=None, min_length=1)
     hold: tuple[HeldTest, ...] = ()
     vocabulary: Path | None = None
+    character_sets: CharacterSetsSection = CharacterSetsSection()
     safe_private: Path | None = None
     audit: AuditSection | None = None
     variables: dict[str, str] = Field(default_factory=dict)

@@ -6,9 +6,9 @@ import contextlib
 from functools import lru_cache
 from typing import Final
 
-from pydicom.charset import convert_encodings, decode_bytes, encode_string, python_encoding
+from pydicom.charset import decode_bytes, encode_string
 
-from scp_anon.errors import Reason, Undecodable
+from scp_anon.deid.character_sets import CODECS, STAND_ALONE, STANDARD, Terms
 
 DEFAULT_REPERTOIRE: Final = ("",)
 _ESCAPE: Final = b"\x1b"
@@ -17,16 +17,20 @@ _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 _DELIMITERS: Final = set(b"\\^=")
 
 
-@lru_cache(1024)
-def character_sets(value: bytes) -> tuple[str, ...]:
+def character_sets(value: bytes) -> Terms:
     """The terms of a Specific Character Set value. Raises Undecodable for one that the standard does not define."""
-    terms = tuple(term.strip(" \0") for term in value.decode("latin-1").split("\\"))
-    if not set(terms) <= python_encoding.keys():
-        raise Undecodable(Reason.UNKNOWN_CHARACTER_SET, "(0008,0005)")
-    return terms
+    return STANDARD.terms(value)
 
 
-def decode(value: bytes, terms: tuple[str, ...]) -> str:
+@lru_cache(1024)
+def _codecs(terms: Terms) -> list[str]:
+    """The Python codecs of terms. A set that stands alone has none beside it, and is none beside others."""
+    if terms[0] in STAND_ALONE:
+        return [CODECS[terms[0]]]
+    return [CODECS[terms[0]], *(CODECS[term] for term in terms[1:] if term not in STAND_ALONE)]
+
+
+def decode(value: bytes, terms: Terms) -> str:
     """A text value as a string without its padding.
 
     Bytes that the character set does not define are kept as surrogates, so that different values stay different.
@@ -34,7 +38,7 @@ def decode(value: bytes, terms: tuple[str, ...]) -> str:
     value = value.strip(b" \0")
     if value.isascii() and _ESCAPE not in value:
         return value.decode("ascii")
-    encodings = convert_encodings(list(terms))
+    encodings = _codecs(terms)
     try:
         if _ESCAPE not in value:
             return value.decode(encodings[0])
@@ -45,11 +49,11 @@ def decode(value: bytes, terms: tuple[str, ...]) -> str:
     return value.decode("utf-8", "surrogateescape") if _REPLACEMENT in text else text
 
 
-def encode(text: str, terms: tuple[str, ...]) -> bytes:
+def encode(text: str, terms: Terms) -> bytes:
     """A text in these character sets. Raises UnicodeError where they do not have one of its characters."""
     if text.isascii():
         return text.encode("ascii")
-    encodings = convert_encodings(list(terms))
+    encodings = _codecs(terms)
     if len(encodings) == 1:
         return text.encode(encodings[0])
     for character in set(text):

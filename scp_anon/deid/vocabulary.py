@@ -18,6 +18,7 @@ from typing import Final, cast
 
 from pydicom._dicom_dict import DicomDictionary
 
+from scp_anon.deid.accents import POSSESSIVE, as_written
 from scp_anon.documents import read
 from scp_anon.errors import ConfigError
 
@@ -26,7 +27,6 @@ _LETTERS: Final = str.maketrans(
     {"ø": "o", "æ": "ae", "œ": "oe", "đ": "d", "ð": "d", "ł": "l", "\N{LATIN SMALL LETTER DOTLESS I}": "i", "þ": "th"}
 )
 _UMLAUTS: Final = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe"})
-_POSSESSIVE: Final = ("'s", "\N{RIGHT SINGLE QUOTATION MARK}s")
 _ZEROS: Final = re.compile(r"(?<![0-9])0+(?=[0-9])")
 _UMLAUT: Final = re.compile(r"(?<=a)[ae]+|(?<=[ou])e+")
 _MARKS: Final = re.compile(r"[\W_]+")
@@ -58,6 +58,7 @@ _NUMERIC: Final = re.compile(
 # Kernels (Br40d), accelerations (p2), positions: too short to be an identifier, if they are not the instance's own.
 _SHORT: Final = re.compile(r"[a-z]{1,2}[0-9]{1,3}[a-z]?")
 _YEAR: Final = re.compile(r"(?:19|20)[0-9]{2}")
+_ASCII_DIGITS: Final = "0123456789"
 _SHORTEST: Final = 3  # a part of an identifier that is shorter says nothing
 _FAR: Final = 6
 _SHORT_TERM: Final = 5
@@ -99,7 +100,7 @@ def fold(word: str) -> str:
         plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", word).casefold())
         word = "".join(letter for letter in plain if not unicodedata.combining(letter)).translate(_LETTERS) or word
     word = word.lower()
-    return word[:-2] if word.endswith(_POSSESSIVE) and len(word) > len("'s") else word
+    return word[:-2] if word.endswith(POSSESSIVE) and len(word) > len("'s") else word
 
 
 def spellings(word: str) -> set[str]:
@@ -128,10 +129,12 @@ def joined(words: Iterable[str]) -> str:
 class Vocabulary:
     """The words, and phrases of several words, that a text may keep.
 
-    `words` are folded; one that holds a blank is a phrase, whose words are good only together.
+    `words` are folded; one that holds a blank is a phrase, whose words are good only together. `written` are words
+    with their accents: a word of a text that has some is good only if it has these.
     """
 
-    def __init__(self, words: Collection[str]) -> None:
+    def __init__(self, words: Collection[str], written: Collection[str] = ()) -> None:
+        self.written = frozenset(written)
         self.words = frozenset(word for word in words if " " not in word)
         self.phrases: dict[str, list[tuple[str, ...]]] = {}
         for phrase in sorted(word for word in words if " " in word):
@@ -139,14 +142,28 @@ class Vocabulary:
             self.phrases.setdefault(parts[0], []).append(parts)
 
     def knows(self, word: str) -> bool:
-        """Whether `word`, in any case and with or without accents, is one of the words or phrases."""
+        """Whether `word`, in any case, with its accents or without any, is one of the words or phrases."""
+        if not all(map(self.is_as_written, word.split())):
+            return False
         if " " not in word:
             return fold(word) in self.words
         parts = tuple(fold(part) for part in word.split())
         return bool(parts) and parts in self.phrases.get(parts[0], ())
 
+    def is_as_written(self, word: str) -> bool:
+        """Whether a word has no accents, or those that a list has it with: 'Schädel', but neither 'Schàdel' nor 'Çt'.
+
+        It says nothing of what the word means: names are in lists too.
+        """
+        if word.isascii():
+            return True
+        written = as_written(word)
+        return written.isascii() or written in self.written or written == fold(word)
+
     def accepts(self, word: str) -> bool:
         """Whether `word` is known, or is a short technical term: '5mm', '0.625', 'L5', 'AxT2', 'HeadNeckCTA'."""
+        if not self.is_as_written(word):
+            return False
         folded = fold(word)
         if folded in self.words:
             return True
@@ -166,7 +183,7 @@ class Vocabulary:
         """Whether a word of a text is accepted where it is: a year only as a measure, an eponym at what bears it."""
         if _YEAR.fullmatch(folded[index]):
             return _is_measure(folded, index)
-        return self.accepts(words[index]) or _is_bound(folded, index)
+        return self.accepts(words[index]) or (self.is_as_written(words[index]) and _is_bound(folded, index))
 
     def in_phrases(self, folded: Sequence[str]) -> set[int]:
         """Which of the words of a text, folded, are part of a phrase."""
@@ -179,8 +196,8 @@ class Vocabulary:
 
     def _good(self, piece: str, among: int) -> bool:
         """Whether one of `among` parts of a word is known, and not one that might as well be a part of a name."""
-        if piece[0].isdigit() or len(piece) == 1:
-            return piece[0].isdigit() or piece in self.words
+        if piece[0] in _ASCII_DIGITS or len(piece) == 1:
+            return piece[0] in _ASCII_DIGITS or piece in self.words
         if piece not in self.words or piece in _MONTHS:
             return False
         return piece in _GLUED if len(piece) == _TWO else among > _TWO or piece not in listed("ambiguous")
@@ -195,9 +212,12 @@ def pieces_of(word: str) -> tuple[str, ...]:
 @cache
 def listed(name: str) -> frozenset[str]:
     """The folded words of our own list `words/<name>.txt`."""
+    return frozenset(form for line in _lines(name) for form in spellings(line))
+
+
+def _lines(name: str) -> list[str]:
     text = files("scp_anon.deid").joinpath("words", f"{name}.txt").read_text(encoding="utf-8")
-    lines = (line for line in text.splitlines() if line and not line.startswith("#"))
-    return frozenset(form for line in lines for form in spellings(line))
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
 def _is_bound(folded: Sequence[str], index: int) -> bool:
@@ -266,7 +286,17 @@ def _own() -> frozenset[str]:
     return frozenset(known - (names() - listed("ambiguous")))
 
 
-def _extra(path: Path) -> Iterator[str]:
+@cache
+def _written() -> frozenset[str]:
+    """The words with accents that we bring, as they are written."""
+    lists = ("accents", "body-parts", "eponyms", "other-languages", "plain", "protocol")
+    words = (word for name in lists for word in _lines(name))
+    standard = (word for text in _of_the_standard() for word in _LETTERS_ONLY.findall(text))
+    return frozenset(as_written(word) for word in (*words, *standard) if not word.isascii())
+
+
+def _extra(path: Path) -> Iterator[list[str]]:
+    """The words of each word or phrase in a file. Raises ConfigError, with the line."""
     for number, line in enumerate(read(path).split("\n"), 1):
         text = line.partition("#")[0].strip()
         parts = TOKEN.findall(text)
@@ -274,8 +304,7 @@ def _extra(path: Path) -> Iterator[str]:
         if text and not (sound and set(TOKEN.sub("", text)) <= set(" -_/^.+&")):
             raise ConfigError(f"{path}:{number}: expected a word, or a phrase of up to {_LONGEST_PHRASE} words")
         if parts:
-            yield " ".join(min(spellings(part)) for part in parts)
-            yield " ".join(max(spellings(part)) for part in parts)
+            yield parts
 
 
 @cache
@@ -285,4 +314,8 @@ def vocabulary(extra: Path | None = None) -> Vocabulary:
     The file's own words are taken as they are, even if they are names. Raises ConfigError with the file and line for
     a file that cannot be read, or a line that is neither word nor phrase.
     """
-    return Vocabulary(_own() if extra is None else _own().union(_extra(extra)))
+    if extra is None:
+        return Vocabulary(_own(), _written())
+    added = list(_extra(extra))
+    words = {" ".join(choose(spellings(part)) for part in parts) for parts in added for choose in (min, max)}
+    return Vocabulary(_own() | words, _written().union(as_written(part) for parts in added for part in parts))

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from tempfile import TemporaryFile
 from typing import Final, NamedTuple
 
+from scp_anon.deid.digest import without_digest
 from scp_anon.deid.profile import DEIDENTIFICATION_METHOD
 from scp_anon.deid.recheck import VERSION
 from scp_anon.deid.residual import Place, Spliced
@@ -102,7 +103,7 @@ def _is_same(wanted: _Data, one: FoundElement, found: _Data, two: FoundElement) 
         return rest in (b"", b"\0", b" ") and _is_equal(first[:shorter], second[:shorter])
     values = bytes(first).strip(_PADDING), bytes(second).strip(_PADDING)
     if tag == DEIDENTIFICATION_METHOD:
-        values = _without_version(values[0]), _without_version(values[1])
+        return _methods(*values) == _methods(values[1], values[0])
     return values[0] == values[1]
 
 
@@ -114,5 +115,12 @@ def _is_equal(one: memoryview, two: memoryview) -> bool:
     return all(bytes(one[at : at + _CHUNK]) == bytes(two[at : at + _CHUNK]) for at in range(0, size, _CHUNK))
 
 
-def _without_version(value: bytes) -> bytes:
-    return b"\\".join(part for part in value.split(b"\\") if not part.startswith(VERSION))
+def _methods(value: bytes, other: bytes) -> list[bytes]:
+    """The parts of (0012,0063) that have to be the same: no version, and no digest of a profile by another version."""
+    parts = value.split(b"\\")
+    is_same_version = set(filter(_is_version, parts)) == set(filter(_is_version, other.split(b"\\")))
+    return [part if is_same_version else without_digest(part) for part in parts if not _is_version(part)]
+
+
+def _is_version(part: bytes) -> bool:
+    return part.startswith(VERSION)
