@@ -162,7 +162,7 @@ class _Recheck:
         if not wanted:
             # A range may be that of several neighbours.
             neighbours = elements(self._buffer, begin, end, explicit)
-            yield from (Change("present", (*scope.path, each)) for _, each, *_ in neighbours)
+            yield from (Change("present", (*scope.path, each)) for _, each, *_ in neighbours if not is_creator(each))
         elif begin == end:
             yield Change("not-claimed", (*scope.path, tag))
         elif not self._is(wanted, begin, end, explicit):
@@ -210,6 +210,11 @@ class _Recheck:
             yield from self._made(rule, scope, tag, begin, value, end, explicit)
         else:
             scope.instance.done |= rule.done  # it stays
+
+
+def is_creator(tag: int) -> bool:
+    """Whether a tag is that of a private creator: it stays where all that it was written for has gone (PS3.5 7.8.1)."""
+    return tag >> 16 & 1 == 1 and 0x10 <= tag & 0xFFFF <= 0xFF
 
 
 def _chosen(rule: Rule, scope: Scope) -> Rule:
